@@ -266,7 +266,7 @@ class RaiseRow(_Row):
 class DefaultsRow(_Row):
     """What holds where a budget is silent."""
 
-    max_output_tokens: Tokens = 4096
+    max_output_tokens: Tokens | None = None
     unmatched: Literal["refuse", "allow"] = "refuse"
     held_wait_seconds: (
         Annotated[Decimal, BeforeValidator(_read_number), Field(ge=0, le=60)] | None
