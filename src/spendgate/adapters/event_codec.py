@@ -1,0 +1,94 @@
+"""How a ledger stores facts, charges and decision records: compact JSON, read back exactly."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from spendgate.domain.event import CallFacts, Charge, DecisionRecord
+from spendgate.domain.usage import TokenUsage
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_USAGE_FIELDS = tuple(TokenUsage.__dataclass_fields__)
+_RECORD_FIELDS = tuple(DecisionRecord.__dataclass_fields__)
+
+
+def to_micros(at: datetime) -> int:
+    """Return microseconds since the Unix epoch, exactly."""
+    since = at - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def from_micros(micros: int) -> datetime:
+    """Return the aware UTC time of microseconds since the Unix epoch."""
+    seconds, rest = divmod(micros, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+def dump(value: object) -> str:
+    """Write compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def encode_facts(facts: CallFacts) -> str:
+    """Write the facts of a call."""
+    return dump(
+        {
+            "attempt": facts.attempt,
+            "occurred_at": to_micros(facts.occurred_at),
+            "scopes": dict(facts.scopes),
+            "model_requested": facts.model_requested,
+            "model": facts.model,
+            "upstream": facts.upstream,
+            "geo": facts.geo,
+            "price_version": facts.price_version,
+            "decision": facts.decision,
+            "budget_ids": facts.budget_ids,
+            "tags": dict(facts.tags),
+        }
+    )
+
+
+def decode_facts(text: str) -> CallFacts:
+    """Read the facts of a call."""
+    raw = _object(text)
+    raw["occurred_at"] = from_micros(raw["occurred_at"])
+    raw["budget_ids"] = tuple(raw["budget_ids"])
+    return CallFacts(**raw)
+
+
+def encode_charge(charge: Charge) -> str:
+    """Write a charge; what is unknown is left out."""
+    raw: dict[str, object] = {"usage_source": charge.usage_source}
+    if charge.usage is not None:
+        raw["usage"] = [getattr(charge.usage, name) for name in _USAGE_FIELDS]
+    for name in ("cost_nano", "dbu_nano", "context_tier", "latency_ms"):
+        if (value := getattr(charge, name)) is not None:
+            raw[name] = value
+    return dump(raw)
+
+
+def decode_charge(text: str) -> Charge:
+    """Read a charge."""
+    raw = _object(text)
+    usage = raw.pop("usage", None)
+    return Charge(usage=None if usage is None else TokenUsage(*usage), **raw)
+
+
+def encode_decision(record: DecisionRecord) -> str:
+    """Write a decision record."""
+    raw = {name: getattr(record, name) for name in _RECORD_FIELDS}
+    raw["occurred_at"] = to_micros(record.occurred_at)
+    raw["scopes"] = dict(record.scopes)
+    return dump(raw)
+
+
+def decode_decision(text: str) -> DecisionRecord:
+    """Read a decision record."""
+    raw = _object(text)
+    raw["occurred_at"] = from_micros(raw["occurred_at"])
+    return DecisionRecord(**raw)
+
+
+def _object(text: str) -> dict[str, Any]:
+    return dict(cast("Mapping[str, Any]", json.loads(text)))  # what we wrote ourselves

@@ -1,0 +1,99 @@
+"""Any OpenAI-compatible model server over HTTP: one call per hold, never retried underneath."""
+
+import json
+from collections.abc import Mapping
+from typing import cast
+from urllib.parse import urlsplit
+
+import httpx
+
+from spendgate.errors import HostError
+from spendgate.gateway.ports import UpstreamAnswer, UpstreamLost, UpstreamNotSent, UpstreamOutcome
+
+KEEPALIVE_SECONDS = 2.0
+"""Shorter than any server's own (uvicorn: 5 s), so that no call meets a connection being closed."""
+
+CONNECTIONS_MAX = 256
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
+
+
+class OpenAIUpstream:
+    """One model server; safe for many threads."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_seconds: float = 290.0,
+        connect_seconds: float = 5.0,
+    ) -> None:
+        self._base = base_url(url)
+        self.name = urlsplit(self._base).netloc.rpartition("@")[2]
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        if api_key:
+            headers["authorization"] = f"Bearer {api_key}"
+        self._client = httpx.Client(
+            headers=headers,
+            timeout=httpx.Timeout(timeout_seconds, connect=connect_seconds),
+            limits=httpx.Limits(
+                max_connections=CONNECTIONS_MAX,
+                max_keepalive_connections=CONNECTIONS_MAX,
+                keepalive_expiry=KEEPALIVE_SECONDS,
+            ),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def call(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
+        """Send one body and read the whole answer.
+
+        A failure before the request was written can't have been billed; a later one may have been.
+        """
+        try:
+            content = json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
+            response = self._client.post(f"{self._base}/{route}", content=content)
+        except _NOT_SENT as error:
+            return UpstreamNotSent(type(error).__name__)
+        except httpx.HTTPError as error:
+            return UpstreamLost(type(error).__name__)
+        return UpstreamAnswer(response.status_code, _json_object(response), _retry_after(response))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+
+def base_url(url: str) -> str:
+    """Return the URL that routes are appended to; a bare host gets the usual `/v1`.
+
+    Raises:
+        HostError: if the text is no http(s) URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise HostError(f"--upstream must be a URL such as http://127.0.0.1:8000/v1, got {url!r}")
+    return url.rstrip("/") if parts.path.strip("/") else f"{url.rstrip('/')}/v1"
+
+
+def _json_object(response: httpx.Response) -> Mapping[str, object] | None:
+    try:
+        parsed = json.loads(response.content)
+    except (ValueError, RecursionError):
+        return None
+    return cast("Mapping[str, object]", parsed) if isinstance(parsed, dict) else None
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Return the seconds of a Retry-After header; its date form is rare and ignored."""
+    try:
+        seconds = float(response.headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= 3600 else None

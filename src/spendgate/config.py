@@ -1,0 +1,146 @@
+"""All settings, each with unit, default and why; nothing else reads the environment.
+
+Every field is read from `SPENDGATE_<NAME>`. The names of the two source recipes are accepted too
+(`DATABRICKS_BASE_URL`, `BUDGET_DEFAULT_LIMIT` …); ours win. Secrets print as `**********`.
+"""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _names(own: str, *aliases: str) -> AliasChoices:
+    return AliasChoices(own, f"SPENDGATE_{own.upper()}", *aliases)
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """The settings of one process, built once at the edge and passed in."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SPENDGATE_", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    home: Path = Field(default=Path(".spendgate/home"))
+    """Folder of the embedded ledger, the Delta tables and the logged model."""
+
+    ledger_url: str | None = None
+    """Where money is held; None means `sqlite:///<home>/ledger.db`."""
+
+    budgets_file: Path | None = None
+    """The policy file; None: the ledger's own rows, or the `BUDGET_*` default if it has none."""
+
+    upstream_url: str | None = Field(
+        default=None, validation_alias=_names("upstream_url", "DATABRICKS_BASE_URL")
+    )
+    """Base URL of the model server, with or without a trailing `/v1`."""
+
+    upstream_api_key: SecretStr | None = Field(
+        default=None, validation_alias=_names("upstream_api_key", "DATABRICKS_API_KEY")
+    )
+    """Bearer for the model server; None sends none."""
+
+    upstream_timeout_seconds: Seconds = 290.0
+    """How long one model call may take: below Model Serving's 297 s, so that we settle first."""
+
+    connect_timeout_seconds: Seconds = 5.0
+    """How long a connection may take to open; a failure here can't have been billed."""
+
+    upstream_bills_5xx: bool = True
+    """Whether a 5xx may have been billed: charged in full and reconciled later (the safe side)."""
+
+    signing_key: SecretStr | None = None
+    """Key of the spend tokens; when set, org, team, agent and user must come from a token."""
+
+    admin_token: SecretStr | None = None
+    """Bearer for administration routes; None switches them off."""
+
+    hold_ttl_seconds: Seconds | None = None
+    """Age at which a hold is charged as expired; None: the upstream time-out plus 30 s."""
+
+    default_max_tokens: Annotated[int, Field(ge=1)] = 4096
+    """Output granted to a call that names no `max_tokens`: without a number there is no bound."""
+
+    expected_output_tokens: Annotated[int, Field(ge=1)] = 256
+    """Output a call is expected to use, for the soft cap: the median answer of a mixed workload."""
+
+    held_wait_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+    """How long a call waits for calls in flight to release money before `budget_held`."""
+
+    geo: str = "global"
+    """Geography whose prices apply; `in_geo` costs a tenth more for most proprietary models."""
+
+    price_overlays: tuple[str, ...] = ()
+    """Named price overlays from the package, such as `recipe`."""
+
+    sqlite_synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
+    """FULL survives power loss at six times the commit cost; NORMAL survives process death."""
+
+    sqlite_busy_seconds: Seconds = 5.0
+    """How long a verb waits for the ledger's lock before it fails closed with 503."""
+
+    body_bytes_max: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    """Largest request body: Model Serving's own limit for custom endpoints."""
+
+    serving_threads: Annotated[int, Field(ge=1)] = 64
+    """Calls that one worker of `serve` runs at once; MLflow's default on two cores is six."""
+
+    flush_seconds: Seconds = 1.0
+    """How often the host sends the outbox to Delta."""
+
+    flush_events_max: Annotated[int, Field(ge=1)] = 5000
+    """Events in one batch, so that a long outage drains in bounded memory."""
+
+    sweep_seconds: Seconds = 5.0
+    """How often the host looks for expired holds."""
+
+    policy_seconds: Seconds = 5.0
+    """How often the host rereads the policy; a reserve notices a change at once anyway."""
+
+    answers_kept_max: Annotated[int, Field(ge=0)] = 1000
+    """Answers kept in memory for idempotency keys, per process."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8787, validation_alias=_names("port", "PORT")
+    )
+    """Port of a host."""
+
+    budget_default_limit: Decimal = Field(
+        default=Decimal(10), validation_alias=_names("budget_default_limit", "BUDGET_DEFAULT_LIMIT")
+    )
+    """Limit in USD of the one wildcard budget `user: "*"` where no policy is given."""
+
+    budget_default_window: str = Field(
+        default="month", validation_alias=_names("budget_default_window", "BUDGET_DEFAULT_WINDOW")
+    )
+    """Window of that budget."""
+
+    budget_soft_cap: Decimal = Field(
+        default=Decimal("0.8"), validation_alias=_names("budget_soft_cap", "BUDGET_SOFT_CAP")
+    )
+    """Soft cap of that budget, a fraction of its limit."""
+
+    budget_hard_cap: Decimal = Field(
+        default=Decimal("1.0"), validation_alias=_names("budget_hard_cap", "BUDGET_HARD_CAP")
+    )
+    """Hard cap of that budget, a fraction of its limit."""
+
+    @property
+    def ledger_location(self) -> str:
+        """The ledger's URL, the home's SQLite file by default."""
+        return self.ledger_url or f"sqlite:///{(self.home / 'ledger.db').absolute()}"
+
+    @property
+    def delta_folder(self) -> Path:
+        """Where the Delta tables are, one folder each."""
+        return self.home / "delta"
+
+    @property
+    def hold_seconds(self) -> float:
+        """The life of a hold: longer than its call may take."""
+        return self.hold_ttl_seconds or self.upstream_timeout_seconds + 30.0

@@ -1,0 +1,237 @@
+"""Budgets and the policy they make together: what covers a call, and with which limit."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from spendgate.domain.scope import Identity, Scope
+from spendgate.domain.window import Window, WindowSpec, format_window, parse_window, window_at
+
+PPM = 10**6
+"""Fractions such as a soft cap of 0.8 are whole parts per million, so that caps are exact."""
+
+
+class Mode(StrEnum):
+    """Whether a budget refuses, or only records what it would have refused."""
+
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+
+
+class BoundKind(StrEnum):
+    """How a call's worst case is found: a proven bound, or a known tokenizer plus 2 %."""
+
+    STRICT = "strict"
+    COUNTED = "counted"
+
+
+class Refusal(StrEnum):
+    """How a refusal travels: as an HTTP status, or inside an answer of status 200."""
+
+    HTTP = "http"
+    IN_BAND = "in_band"
+
+
+@dataclass(frozen=True, slots=True)
+class DowngradeStep:
+    """From the soft cap on, calls for any of `from_models` are served by `to_model`."""
+
+    from_models: tuple[str, ...]
+    to_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """An amount of money for a scope and a window, with what happens near its limit."""
+
+    budget_id: str
+    scope: Scope
+    limit_nano: int
+    window: WindowSpec
+    tz: str = "UTC"
+    soft_cap_ppm: int = 800_000
+    hard_cap_ppm: int = PPM
+    auto_downgrade: tuple[DowngradeStep, ...] = ()
+    disable_tools: tuple[str, ...] = ()
+    alerts_ppm: tuple[int, ...] = (500_000, 750_000, 900_000, PPM)
+    routes: tuple[str, ...] = ()
+    mode: Mode = Mode.ENFORCE
+    bound: BoundKind = BoundKind.STRICT
+    fit: bool = True
+    min_output_tokens: int = 256
+    trust: Mapping[str, str] = field(default_factory=dict[str, str])
+    refusal: Refusal = Refusal.HTTP
+    on_client_abort: str = "drain"
+    on_store_error: str = "refuse"
+    expires_at: datetime | None = None
+    source: str = "file"
+
+    def step_from(self, model: str) -> str | None:
+        """Return the model that this budget's chain puts in the place of `model`."""
+        for step in self.auto_downgrade:
+            if model in step.from_models:
+                return step.to_model
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """A temporary addition to a budget's limit, a row of its own."""
+
+    raise_id: str
+    budget_id: str
+    amount_nano: int
+    reason: str
+    expires_at: datetime | None = None
+    source: str = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """What an operator knows about a model: caps that make a bound possible or tighter."""
+
+    image_tokens: int | None = None
+    output_tokens_max: int | None = None
+    min_output_tokens: int | None = None
+    tool_preamble_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDefaults:
+    """What holds where a budget is silent."""
+
+    max_output_tokens: int | None = None
+    unmatched: str = "refuse"
+    held_wait_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One budget that covers a call, in the window that the call falls into."""
+
+    budget: Budget
+    scope: Scope
+    window: Window
+    limit_nano: int
+
+    @property
+    def soft_nano(self) -> int:
+        """The spend from which the soft cap's actions start."""
+        return self.limit_nano * self.budget.soft_cap_ppm // PPM
+
+    @property
+    def hard_nano(self) -> int:
+        """The spend that is never passed."""
+        return self.limit_nano * self.budget.hard_cap_ppm // PPM
+
+    @property
+    def keys(self) -> tuple["BalanceKey", ...]:
+        """The balance that this call moves, then those that are read with it (rolling windows)."""
+        value = self.scope.value_text
+        periods = (self.window.key, *self.window.also_keys)
+        return tuple(BalanceKey(self.budget.budget_id, value, period) for period in periods)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BalanceKey:
+    """The identity of one balance: a budget, the scope's value, the window's key."""
+
+    budget_id: str
+    scope_value: str
+    period: str
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything that decides, as of one version; the ledger stores it, the gate reads it."""
+
+    budgets: tuple[Budget, ...] = ()
+    raises: tuple[Raise, ...] = ()
+    paused: tuple[Scope, ...] = ()
+    models: Mapping[str, ModelLimits] = field(default_factory=dict[str, ModelLimits])
+    defaults: PolicyDefaults = PolicyDefaults()
+    version: int = 0
+
+    def claims(self, identity: Identity, at: datetime) -> tuple[Claim, ...]:
+        """Return the budgets that cover an identity at a time, each in its window.
+
+        Every matching budget binds. An explicit row beats a wildcard row of the same dimensions and
+        the same window: `{user: alice}` replaces `{user: "*"}` for alice.
+        """
+        matched = [
+            (budget, bound)
+            for budget in self.budgets
+            if (budget.expires_at is None or at < budget.expires_at)
+            and (bound := budget.scope.match(identity)) is not None
+        ]
+        return tuple(
+            Claim(budget, bound, window_at(budget.window, budget.tz, at), self.limit(budget, at))
+            for budget, bound in _without_beaten(matched)
+        )
+
+    def limit(self, budget: Budget, at: datetime) -> int:
+        """Return a budget's limit at a time, its unexpired raises included, in nano-USD."""
+        raised = sum(
+            one.amount_nano
+            for one in self.raises
+            if one.budget_id == budget.budget_id and (one.expires_at is None or at < one.expires_at)
+        )
+        return budget.limit_nano + raised
+
+    def paused_scope(self, identity: Identity) -> Scope | None:
+        """Return the first paused scope that covers an identity."""
+        return next((scope for scope in self.paused if scope.match(identity) is not None), None)
+
+    def budget(self, budget_id: str) -> Budget | None:
+        """Return a budget by its id."""
+        return next((one for one in self.budgets if one.budget_id == budget_id), None)
+
+
+def _without_beaten(matched: Iterable[tuple[Budget, Scope]]) -> list[tuple[Budget, Scope]]:
+    rows = list(matched)
+    return [(budget, bound) for budget, bound in rows if not _is_beaten(budget, rows)]
+
+
+def _is_beaten(budget: Budget, rows: list[tuple[Budget, Scope]]) -> bool:
+    wildcards = budget.scope.wildcards
+    return bool(wildcards) and any(
+        other.scope.dimensions == budget.scope.dimensions
+        and other.window == budget.window
+        and other.scope.wildcards < wildcards
+        for other, _ in rows
+    )
+
+
+def find_loop(steps: Iterable[DowngradeStep]) -> tuple[str, ...] | None:
+    """Return the models of a loop in a downgrade chain, first one repeated at the end, or None."""
+    following: dict[str, str] = {}
+    for step in steps:
+        for model in step.from_models:
+            following.setdefault(model, step.to_model)
+    for start in following:
+        path = [start]
+        while (model := following.get(path[-1])) is not None:
+            if model in path:
+                return (*path[path.index(model) :], model)
+            path.append(model)
+    return None
+
+
+__all__ = [
+    "PPM",
+    "BalanceKey",
+    "BoundKind",
+    "Budget",
+    "Claim",
+    "DowngradeStep",
+    "Mode",
+    "ModelLimits",
+    "Policy",
+    "PolicyDefaults",
+    "Raise",
+    "Refusal",
+    "find_loop",
+    "format_window",
+    "parse_window",
+]

@@ -1,0 +1,243 @@
+"""The decision: may this call start, served by which model, with how many tokens?
+
+Pure and atomic. A store reads the balances under its lock, calls `decide`, and writes what it
+answers, so that memory, SQLite and Postgres can't disagree. The worst case is held against the hard
+cap; the soft cap looks at what is settled plus the *expected* cost, because holds are inflated
+(DESIGN §2.3).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from spendgate.domain.budget import BalanceKey, Claim, Mode
+from spendgate.domain.money import nano_from_pico
+
+
+class Decision(StrEnum):
+    """What the gate did with an admitted call; `downgrade` outranks `fit`."""
+
+    ALLOW = "allow"
+    FIT = "fit"
+    DOWNGRADE = "downgrade"
+
+
+class Status(StrEnum):
+    """How close a budget is to its limit."""
+
+    OK = "ok"
+    SOFT = "soft"
+    HARD = "hard"
+
+
+class RefusalCode(StrEnum):
+    """Why money says no: gone for this window, or only held by calls in flight."""
+
+    EXHAUSTED = "budget_exhausted"
+    HELD = "budget_held"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model that could serve the call, at the worst it can cost."""
+
+    model: str
+    input_pico: int
+    output_pico_per_token: int
+    tokens_wanted: int
+    expected_nano: int
+    price_version: str
+    floor_tokens: int = 0
+
+    def amount_nano(self, tokens: int) -> int:
+        """Return the most that a call granted `tokens` of output can cost."""
+        return nano_from_pico(self.input_pico + self.output_pico_per_token * tokens)
+
+    def tokens_within(self, nano: int) -> int:
+        """Return how many output tokens `nano` affords; negative if not even the input."""
+        left_pico = nano * 1000 - self.input_pico
+        if left_pico < 0:
+            return -1
+        if self.output_pico_per_token == 0:
+            return self.tokens_wanted
+        return min(self.tokens_wanted, left_pico // self.output_pico_per_token)
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What is spent and what is held in one window of one budget, nano-USD."""
+
+    spent_nano: int = 0
+    held_nano: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A budget as it stands around one decision."""
+
+    claim: Claim
+    spent_nano: int
+    held_nano: int
+    is_binding: bool = False
+
+    @property
+    def available_nano(self) -> int:
+        """What can still be held; negative after a limit was lowered."""
+        return self.claim.hard_nano - self.spent_nano - self.held_nano
+
+    @property
+    def status(self) -> Status:
+        """`hard` when nothing is left to spend or the budget has just refused."""
+        if self.is_binding or self.spent_nano >= self.claim.hard_nano:
+            return Status.HARD
+        return Status.SOFT if self.spent_nano >= self.claim.soft_nano else Status.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The call may start: hold `amount_nano` in every position."""
+
+    decision: Decision
+    candidate: Candidate
+    tokens: int
+    amount_nano: int
+    tools_disabled: tuple[str, ...]
+    positions: tuple[Position, ...]
+    shadow: "Refused | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The call may not start; nothing moves anywhere."""
+
+    code: RefusalCode
+    binding: Position
+    needed_nano: int
+    model: str
+    positions: tuple[Position, ...]
+
+
+def positions_of(
+    claims: Sequence[Claim], balances: Mapping[BalanceKey, Balance]
+) -> tuple[Position, ...]:
+    """Return each claim's spent and held, the buckets of a rolling window added up."""
+    zero = Balance()
+    positions: list[Position] = []
+    for claim in claims:
+        rows = [balances.get(key, zero) for key in claim.keys]
+        spent, held = sum(row.spent_nano for row in rows), sum(row.held_nano for row in rows)
+        positions.append(Position(claim, spent, held))
+    return tuple(positions)
+
+
+def decide(
+    claims: Sequence[Claim],
+    candidates: Mapping[str, Candidate],
+    model: str,
+    balances: Mapping[BalanceKey, Balance],
+) -> Granted | Refused:
+    """Decide one call against all budgets that cover it.
+
+    A budget at its soft cap moves the call one step down its chain; a model that still doesn't fit
+    the hard caps in full is stepped down further. What then doesn't fit is shrunk to what all
+    budgets afford, if each allows that and its floor is kept. Shadow budgets never bind; what they
+    would have refused is reported beside the grant.
+
+    Args:
+        claims: the budgets that cover the call.
+        candidates: the requested model and every model its chains lead to.
+        model: the requested model.
+        balances: the balances of all claims as read under the store's lock; a missing one is zero.
+    """
+    positions = positions_of(claims, balances)
+    enforcing = tuple(p for p in positions if p.claim.budget.mode is Mode.ENFORCE)
+    shadowing = tuple(p for p in positions if p.claim.budget.mode is Mode.SHADOW)
+    soft = [p for p in enforcing if _is_soft(p, candidates[model])]
+    served = _stepped_down(candidates, model, soft, enforcing)
+    candidate = candidates[served]
+    refused = _refusal(candidate, enforcing, positions)
+    if refused is not None:
+        return refused
+    tokens = min(
+        (candidate.tokens_within(p.available_nano) for p in enforcing),
+        default=candidate.tokens_wanted,
+    )
+    return Granted(
+        decision=_label(model, candidate, tokens),
+        candidate=candidate,
+        tokens=tokens,
+        amount_nano=candidate.amount_nano(tokens),
+        tools_disabled=_tools_disabled(soft),
+        positions=positions,
+        shadow=_refusal(candidate, shadowing, positions),
+    )
+
+
+def _is_soft(position: Position, candidate: Candidate) -> bool:
+    return position.spent_nano + candidate.expected_nano > position.claim.soft_nano
+
+
+def _stepped_down(
+    candidates: Mapping[str, Candidate],
+    model: str,
+    soft: Sequence[Position],
+    enforcing: Sequence[Position],
+) -> str:
+    served = _next_model(candidates, model, soft)
+    if served is None:
+        return model
+    while not _fits_in_full(candidates[served], enforcing):
+        following = _next_model(candidates, served, soft)
+        if following is None:
+            break
+        served = following
+    return served
+
+
+def _next_model(
+    candidates: Mapping[str, Candidate], model: str, soft: Sequence[Position]
+) -> str | None:
+    steps = {step for p in soft if (step := p.claim.budget.step_from(model)) in candidates}
+    return min(steps, key=lambda step: (candidates[step].expected_nano, step), default=None)
+
+
+def _fits_in_full(candidate: Candidate, enforcing: Sequence[Position]) -> bool:
+    amount = candidate.amount_nano(candidate.tokens_wanted)
+    return all(amount <= p.available_nano for p in enforcing)
+
+
+def _refusal(
+    candidate: Candidate, binding: Sequence[Position], positions: tuple[Position, ...]
+) -> Refused | None:
+    short = [p for p in binding if _least_nano(candidate, p) > p.available_nano]
+    if not short:
+        return None
+    exhausted = [p for p in short if p.spent_nano + _least_nano(candidate, p) > p.claim.hard_nano]
+    worst = min(exhausted or short, key=lambda p: p.available_nano)
+    named = Position(worst.claim, worst.spent_nano, worst.held_nano, is_binding=bool(exhausted))
+    return Refused(
+        code=RefusalCode.EXHAUSTED if exhausted else RefusalCode.HELD,
+        binding=named,
+        needed_nano=_least_nano(candidate, worst),
+        model=candidate.model,
+        positions=tuple(named if p is worst else p for p in positions),
+    )
+
+
+def _least_nano(candidate: Candidate, position: Position) -> int:
+    """The least that the call must be able to hold: all of it, or its floor with `fit`."""
+    budget = position.claim.budget
+    if not budget.fit:
+        return candidate.amount_nano(candidate.tokens_wanted)
+    floor = min(candidate.tokens_wanted, max(budget.min_output_tokens, candidate.floor_tokens))
+    return candidate.amount_nano(floor)
+
+
+def _label(model: str, candidate: Candidate, tokens: int) -> Decision:
+    if candidate.model != model:
+        return Decision.DOWNGRADE
+    return Decision.FIT if tokens < candidate.tokens_wanted else Decision.ALLOW
+
+
+def _tools_disabled(soft: Sequence[Position]) -> tuple[str, ...]:
+    return tuple(sorted({tool for p in soft for tool in p.claim.budget.disable_tools}))

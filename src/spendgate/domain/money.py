@@ -1,0 +1,60 @@
+"""Money as integer nano-USD: exact, and never a float.
+
+One nano-dollar is 10⁻⁹ USD. Rates are finer (pico-USD per token), so a call's cost is summed in
+pico and rounded up to the nano once (DESIGN §2.5).
+"""
+
+from decimal import Decimal, InvalidOperation
+
+NANO_PER_USD = 10**9
+PICO_PER_NANO = 10**3
+NANO_MAX = 2**63 - 1
+"""The largest amount a ledger column (a signed 64-bit integer) can hold: about $9.2 billion."""
+
+
+class MoneyError(ValueError):
+    """An amount can't be read as US dollars with at most nine decimals."""
+
+
+def parse_usd(text: str | int | Decimal) -> int:
+    """Read US dollars into nano-USD, exactly.
+
+    Raises:
+        MoneyError: if the text is no finite decimal number, has more than nine decimals, or doesn't
+            fit a signed 64-bit integer.
+    """
+    if isinstance(text, bool):
+        raise MoneyError("a money amount is a number, not true or false")
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise MoneyError(f"{_short(text)} is not a money amount; write it like 12.50") from None
+    if not amount.is_finite():
+        raise MoneyError(f"{_short(text)} is not a finite amount")
+    if abs(amount) > Decimal(NANO_MAX) / NANO_PER_USD:
+        raise MoneyError(f"{_short(text)} USD is more than a ledger can hold (about 9.2 billion)")
+    nano = amount.scaleb(9)
+    if nano != nano.to_integral_value():
+        raise MoneyError(f"{_short(text)} has more than nine decimals")
+    return int(nano)
+
+
+def format_usd(nano: int) -> str:
+    """Write nano-USD as dollars with nine decimals, such as `0.001230000`."""
+    sign = "-" if nano < 0 else ""
+    dollars, rest = divmod(abs(nano), NANO_PER_USD)
+    return f"{sign}{dollars}.{rest:09d}"
+
+
+def to_decimal(nano: int) -> Decimal:
+    """Convert nano-USD to dollars as a Decimal of scale nine."""
+    return Decimal(nano).scaleb(-9)
+
+
+def nano_from_pico(pico: int) -> int:
+    """Round a sum of pico-USD up to whole nano-USD: a bill is never rounded in our favour."""
+    return -(-pico // PICO_PER_NANO)
+
+
+def _short(text: object) -> str:
+    return repr(str(text)[:40])

@@ -1,0 +1,72 @@
+"""What a reservation asks of a ledger, and everything a ledger can answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from spendgate.domain.budget import Claim
+from spendgate.domain.decision import Candidate, Granted, Refused
+from spendgate.domain.event import CallFacts, Charge
+from spendgate.domain.hold import HoldState
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveRequest:
+    """Ask for one hold over all budgets that cover a call.
+
+    `facts` is completed by the ledger with what was decided: the model served and the decision.
+    """
+
+    hold_id: str
+    fingerprint: str
+    claims: tuple[Claim, ...]
+    candidates: Mapping[str, Candidate]
+    model: str
+    facts: CallFacts
+    policy_version: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyReserved:
+    """This hold id exists with the same fingerprint: nothing moved again."""
+
+    state: HoldState
+    amount_nano: int
+    charged_nano: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class FingerprintConflict:
+    """This hold id exists for another request: nothing moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class StalePolicy:
+    """The policy has changed since the request was prepared: read it again and ask again."""
+
+    version: int
+
+
+Verdict = Granted | Refused | AlreadyReserved | FingerprintConflict | StalePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Settle one hold with what its call really cost; an unknown cost settles the full hold."""
+
+    hold_id: str
+    charge: Charge
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a settlement, void or expiry ended; `state` is None where there is no such hold."""
+
+    hold_id: str
+    state: HoldState | None
+    charged_nano: int
+    moved: bool
+    is_overrun: bool = False

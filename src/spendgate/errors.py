@@ -1,0 +1,64 @@
+"""Everything spendgate raises.
+
+SpendgateError
+├── InvalidRequestError      a caller's request is malformed, out of range or can't be bounded
+├── TokenError               a spend token is missing, forged, expired or meant for somebody else
+├── ForbiddenError           a claim, a model or a scope the caller may not use
+├── PolicyError              a policy file or a budget is wrong: names file, budget and field
+├── PriceError               a price row is wrong, or a model has none
+├── LedgerUnavailableError   the ledger can't answer now; nothing was reserved (fails closed)
+├── LedgerBrokenError        the ledger's file or schema is damaged or from another version
+├── SinkUnavailableError     the spend sink can't take a batch now; nothing is lost
+└── HostError                a host can't start: a bad setting, port or folder
+
+Refusals by a budget are values (`domain.decision.Refused`), not exceptions.
+"""
+
+
+class SpendgateError(Exception):
+    """Root of every error of this package."""
+
+
+class InvalidRequestError(SpendgateError):
+    """A request is malformed, out of range or can't be bounded; `field` names the place."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class TokenError(SpendgateError):
+    """A spend token is missing, forged, expired or meant for another audience."""
+
+
+class ForbiddenError(SpendgateError):
+    """A caller claims a scope or asks for a model that its token or policy doesn't cover."""
+
+    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+class PolicyError(SpendgateError):
+    """A policy is wrong; the message names file, budget, field and the way out."""
+
+
+class PriceError(SpendgateError):
+    """A price row is wrong, or a model that must have a price has none."""
+
+
+class LedgerUnavailableError(SpendgateError):
+    """The ledger can't answer now; the gate fails closed."""
+
+
+class LedgerBrokenError(SpendgateError):
+    """The ledger's file or schema can't be used; it is never silently started afresh."""
+
+
+class SinkUnavailableError(SpendgateError):
+    """The spend sink refused a batch; the outbox keeps it."""
+
+
+class HostError(SpendgateError):
+    """A host can't start with these settings."""

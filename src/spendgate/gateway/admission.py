@@ -1,0 +1,137 @@
+"""The first half of a call: who pays, may it start, and what exactly is sent upstream.
+
+Splitting a call into `admit` and `finish` lets any host, threaded or asynchronous, make the model
+call in between as it likes; the money is safe from the moment `admit` returns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from spendgate.domain.budget import Claim, Policy
+from spendgate.domain.decision import Granted
+from spendgate.domain.event import CallFacts
+from spendgate.domain.price import PriceBook
+from spendgate.domain.reservation import ReserveRequest
+from spendgate.errors import ForbiddenError
+from spendgate.gateway.identity import Caller
+from spendgate.gateway.offer import Offers
+from spendgate.gateway.reply import SpendNote
+from spendgate.gateway.wire import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The policy and prices that one admission is decided by, of one version."""
+
+    policy: Policy
+    book: PriceBook
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A call that is ready to ask for its money."""
+
+    call: Call
+    caller: Caller
+    rules: Rules
+    claims: tuple[Claim, ...]
+    offers: Offers
+    request_id: str
+    request: ReserveRequest
+
+    @property
+    def note(self) -> SpendNote:
+        """The `spend` object as far as it is known before the decision."""
+        return SpendNote(
+            request_id=self.request_id,
+            decision="refuse",
+            model_requested=self.call.model,
+        )
+
+    def with_attempt(self, attempt: int) -> "Prepared":
+        """Return the same call as another attempt: each may be billed, so each has its own hold."""
+        facts = replace(self.request.facts, attempt=attempt)
+        hold_id = f"{self.request_id}#{attempt}"
+        return replace(self, request=replace(self.request, hold_id=hold_id, facts=facts))
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A call whose money is held: send `body`, then finish, whatever happens."""
+
+    prepared: Prepared
+    granted: Granted
+    body: Mapping[str, object]
+    started_at: datetime
+
+    @property
+    def hold_id(self) -> str:
+        """The hold that pays for this attempt."""
+        return self.prepared.request.hold_id
+
+    @property
+    def max_tokens_source(self) -> str:
+        """Where the granted number comes from."""
+        if self.granted.tokens < self.granted.candidate.tokens_wanted:
+            return "fit"
+        return "default" if self.prepared.call.max_tokens is None else "client"
+
+
+def prepare(
+    call: Call,
+    caller: Caller,
+    rules: Rules,
+    offers: Offers,
+    request_id: str,
+    at: datetime,
+    upstream: str,
+    geo: str,
+    hold_seconds: float,
+) -> Prepared:
+    """Match budgets and price the call.
+
+    Raises:
+        ForbiddenError: if the model isn't allowed, the scope is paused, or no budget covers the
+        call. InvalidRequestError: if the call can't be bounded.
+    """
+    if caller.models is not None and call.model not in caller.models:
+        raise ForbiddenError("model_forbidden", "the token doesn't allow this model", "model")
+    paused = rules.policy.paused_scope(caller.identity)
+    if paused is not None:
+        raise ForbiddenError("scope_paused", f"{paused.text} is paused by an operator")
+    claims = rules.policy.claims(caller.identity, at)
+    if not claims and rules.policy.defaults.unmatched != "allow":
+        scopes = ", ".join(f"{name}:{value}" for name, value in caller.identity.values.items())
+        raise ForbiddenError("no_budget", f"no budget covers this call ({scopes or 'no scope'})")
+    candidates = offers.along_chains(call.model, claims)
+    if candidates is None:
+        raise ForbiddenError(
+            "model_not_priced", "the model has no price, so it has no bound", "model"
+        )
+    if caller.models is not None:
+        candidates = {name: one for name, one in candidates.items() if name in caller.models}
+    facts = CallFacts(
+        attempt=1,
+        occurred_at=at,
+        scopes=dict(caller.identity.values),
+        model_requested=call.model,
+        model=call.model,
+        upstream=upstream,
+        geo=geo,
+        price_version=candidates[call.model].price_version,
+        decision="allow",
+        budget_ids=tuple(claim.budget.budget_id for claim in claims),
+        tags=dict(caller.identity.tags),
+    )
+    request = ReserveRequest(
+        hold_id=f"{request_id}#1",
+        fingerprint=call.fingerprint(),
+        claims=claims,
+        candidates=candidates,
+        model=call.model,
+        facts=facts,
+        policy_version=rules.policy.version,
+        expires_at=at + timedelta(seconds=hold_seconds),
+    )
+    return Prepared(call, caller, rules, claims, offers, request_id, request)

@@ -1,0 +1,47 @@
+"""What would happen to a request, and why: the decision without its effects."""
+
+from spendgate.domain.decision import Balance, Granted, decide
+from spendgate.domain.money import format_usd
+from spendgate.gateway.admission import Prepared
+from spendgate.gateway.ports import Ledger
+from spendgate.gateway.reply import budget_object
+
+
+def explained(prepared: Prepared, ledger: Ledger) -> dict[str, object]:
+    """Decide a prepared call against the balances as they are, moving nothing."""
+    positions = ledger.positions(prepared.claims)
+    balances = {p.claim.keys[0]: Balance(p.spent_nano, p.held_nano) for p in positions}
+    request = prepared.request
+    verdict = decide(prepared.claims, request.candidates, request.model, balances)
+    shown: dict[str, object] = {
+        "model_requested": request.model,
+        "identity": dict(request.facts.scopes),
+        "trusted": sorted(prepared.caller.identity.trusted),
+        "budgets": [budget_object(position) for position in verdict.positions],
+        "candidates": [
+            {
+                "model": one.model,
+                "worst_case_usd": format_usd(one.amount_nano(one.tokens_wanted)),
+                "expected_usd": format_usd(one.expected_nano),
+                "max_tokens": one.tokens_wanted,
+            }
+            for one in request.candidates.values()
+        ],
+    }
+    if isinstance(verdict, Granted):
+        return shown | {
+            "decision": verdict.decision.value,
+            "model_served": verdict.candidate.model,
+            "max_tokens_granted": verdict.tokens,
+            "would_hold_usd": format_usd(verdict.amount_nano),
+            "tools_disabled": list(verdict.tools_disabled),
+        }
+    return shown | {
+        "decision": "refuse",
+        "code": verdict.code.value,
+        "budget_id": verdict.binding.claim.budget.budget_id,
+        "needed_usd": format_usd(verdict.needed_nano),
+        "suggested_model": prepared.offers.suggestion(
+            prepared.claims, balances, (request.model, verdict.model), prepared.caller.models
+        ),
+    }

@@ -1,0 +1,155 @@
+"""What a call could be served by: the requested model and its chains, each at its worst cost."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from spendgate.domain.bound import (
+    UnboundedError,
+    cache_write_ttl,
+    estimate_input_tokens,
+    input_tokens_max,
+)
+from spendgate.domain.budget import Claim, ModelLimits, Policy
+from spendgate.domain.decision import Balance, BalanceKey, Candidate, Granted, decide
+from spendgate.domain.money import nano_from_pico
+from spendgate.domain.price import PriceBook
+from spendgate.errors import InvalidRequestError
+from spendgate.gateway.terms import Terms
+from spendgate.gateway.wire import CHAT, Call
+
+_NO_LIMITS = ModelLimits()
+
+
+class Offers:
+    """Prices one call for any model; what doesn't depend on the model is worked out once."""
+
+    def __init__(
+        self, call: Call, policy: Policy, book: PriceBook, at: datetime, terms: Terms
+    ) -> None:
+        self._call, self._policy, self._book, self._at, self._terms = call, policy, book, at, terms
+        self._ttl = cache_write_ttl(call.body)
+        self._expected_input = estimate_input_tokens(call.body)
+        self._bounds: dict[tuple[int | None, int | None], int] = {}
+
+    @property
+    def write_ttl(self) -> str | None:
+        """How long the call asks the provider to keep what it caches."""
+        return self._ttl
+
+    def candidate(self, model: str) -> Candidate | None:
+        """Return the worst case of the call on a model, or None if the model has no price.
+
+        Raises:
+            InvalidRequestError: if something in the body can't be bounded for this model.
+        """
+        limits = self._policy.models.get(model, _NO_LIMITS)
+        input_max = self._input_max(limits)
+        rates = self._book.worst_rates(
+            model,
+            geo=self._terms.geo,
+            at=self._at,
+            input_tokens_max=input_max,
+            cache_write_ttl=self._ttl,
+        )
+        if rates is None:
+            return None
+        wanted = self._tokens_wanted(model, limits)
+        output_pico = rates.output_pico_per_token * self._call.choices if wanted else 0
+        expected_output = min(wanted, self._terms.expected_output_tokens)
+        return Candidate(
+            model=model,
+            input_pico=input_max * rates.input_pico_per_token,
+            output_pico_per_token=output_pico,
+            tokens_wanted=wanted,
+            expected_nano=nano_from_pico(
+                self._expected_input * rates.input_pico_per_token + expected_output * output_pico
+            ),
+            price_version=rates.price_version,
+            floor_tokens=limits.min_output_tokens or 0,
+        )
+
+    def along_chains(self, model: str, claims: Sequence[Claim]) -> dict[str, Candidate] | None:
+        """Return the requested model and all that the claims' chains lead to; None if unpriced."""
+        first = self.candidate(model)
+        if first is None:
+            return None
+        found = {model: first}
+        waiting = [model]
+        while waiting:
+            current = waiting.pop()
+            for claim in claims:
+                step = claim.budget.step_from(current)
+                if step is not None and step not in found:
+                    candidate = self.candidate(step)
+                    if candidate is not None:
+                        found[step] = candidate
+                        waiting.append(step)
+        return found
+
+    def suggestion(
+        self,
+        claims: Sequence[Claim],
+        balances: Mapping[BalanceKey, Balance],
+        refused: Iterable[str],
+        allowed: Sequence[str] | None,
+    ) -> str | None:
+        """Return a model that fits now: the dearest the policy names, else the cheapest alike."""
+        excluded = set(refused)
+        named = {step.to_model for one in self._policy.budgets for step in one.auto_downgrade}
+        named |= set(self._policy.models)
+        fitting = self._fitting(named - excluded, claims, balances, allowed)
+        if fitting:
+            return max(fitting, key=lambda one: (one.expected_nano, one.model)).model
+        family = self._call.model.split("-", 1)[0]
+        alike = {one for one in self._book.models() if one.split("-", 1)[0] == family}
+        fitting = self._fitting(alike - excluded - named, claims, balances, allowed)
+        return (
+            min(fitting, key=lambda one: (one.expected_nano, one.model)).model if fitting else None
+        )
+
+    def _fitting(
+        self,
+        models: Iterable[str],
+        claims: Sequence[Claim],
+        balances: Mapping[BalanceKey, Balance],
+        allowed: Sequence[str] | None,
+    ) -> list[Candidate]:
+        found: list[Candidate] = []
+        for model in models:
+            price = self._book.price_for(model, geo=self._terms.geo, at=self._at)
+            is_chat = price is not None and price.kind == "chat"
+            if is_chat != (self._call.route == CHAT) or not (allowed is None or model in allowed):
+                continue
+            candidate = self.candidate(model)
+            if candidate is not None and isinstance(
+                decide(claims, {model: candidate}, model, balances), Granted
+            ):
+                found.append(candidate)
+        return found
+
+    def _input_max(self, limits: ModelLimits) -> int:
+        key = (limits.image_tokens, limits.tool_preamble_tokens)
+        if key not in self._bounds:
+            preamble = limits.tool_preamble_tokens
+            try:
+                self._bounds[key] = (
+                    input_tokens_max(self._call.body, image_tokens=limits.image_tokens)
+                    if preamble is None
+                    else input_tokens_max(
+                        self._call.body,
+                        image_tokens=limits.image_tokens,
+                        tool_preamble_tokens=preamble,
+                    )
+                )
+            except UnboundedError as error:
+                raise InvalidRequestError(str(error), error.field) from None
+        return self._bounds[key]
+
+    def _tokens_wanted(self, model: str, limits: ModelLimits) -> int:
+        if self._call.route != CHAT:
+            return 0
+        default = self._policy.defaults.max_output_tokens or self._terms.default_max_tokens
+        wanted = self._call.max_tokens or default
+        price = self._book.price_for(model, geo=self._terms.geo, at=self._at)
+        ceilings = (limits.output_tokens_max, price.output_tokens_max if price else None)
+        return min(wanted, *(one for one in ceilings if one is not None), wanted)

@@ -1,0 +1,213 @@
+"""What the gate needs from the outside; one adapter file implements each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from spendgate.domain.budget import Budget, Claim, Policy, Raise
+from spendgate.domain.decision import Position
+from spendgate.domain.event import DecisionRecord, SpendEvent
+from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, Verdict
+from spendgate.domain.scope import Scope
+
+Clock = Callable[[], datetime]
+"""Answers the aware UTC time."""
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceRow:
+    """One balance as a ledger stores it."""
+
+    budget_id: str
+    scope_value: str
+    period: str
+    spent_nano: int
+    held_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """A numbered batch of the outbox; the number is the sink's transaction version."""
+
+    number: int
+    events: tuple[SpendEvent, ...]
+    decisions: tuple[DecisionRecord, ...]
+
+
+class Ledger(Protocol):
+    """The one place where money is held and spent; every verb is a batch and safe to repeat."""
+
+    @property
+    def ledger_id(self) -> str:
+        """The ledger's own name, part of every exactly-once mark."""
+        ...
+
+    def reserve(self, requests: Sequence[ReserveRequest]) -> list[Verdict]:
+        """Admit or refuse each request in turn; a grant moves all of its balances or none."""
+        ...
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        """Charge what calls cost; a hold that ended before is answered, not charged again."""
+        ...
+
+    def void(self, hold_ids: Sequence[str], at: datetime) -> list[Settled]:
+        """Release holds whose calls never happened."""
+        ...
+
+    def expire(self, hold_ids: Sequence[str], at: datetime) -> list[Settled]:
+        """Charge holds in full now: their calls' ends are unknown."""
+        ...
+
+    def sweep(self, at: datetime, limit: int = 500) -> int:
+        """Expire holds that are past their time; return how many."""
+        ...
+
+    def record(self, decisions: Sequence[DecisionRecord]) -> None:
+        """Journal refusals and downgrades."""
+        ...
+
+    def positions(self, claims: Sequence[Claim]) -> tuple[Position, ...]:
+        """Return where budgets stand now, without locking anybody out."""
+        ...
+
+    def policy_version(self) -> int:
+        """Return the policy's version, cheaply."""
+        ...
+
+    @property
+    def policies(self) -> "PolicyStore":
+        """The policy that this ledger enforces."""
+        ...
+
+    def balances(self) -> list[BalanceRow]:
+        """Return every balance."""
+        ...
+
+    def close(self) -> None:
+        """Release files and connections."""
+        ...
+
+
+class PolicyStore(Protocol):
+    """A ledger's policy and its administration; each change raises the policy's version."""
+
+    def policy(self) -> Policy:
+        """Return the policy in force, all of one version."""
+        ...
+
+    def prices(self) -> list[str]:
+        """Return the price rows over the shipped book as JSON, oldest first."""
+        ...
+
+    def put_price(self, row_json: str) -> None:
+        """Append one dated price row over the shipped book."""
+        ...
+
+    def import_policy(self, policy: Policy) -> list[str]:
+        """Replace the rows that the file owns; return the ids kept because people own them."""
+        ...
+
+    def put_budgets(self, budgets: Sequence[Budget]) -> None:
+        """Insert or replace budgets, all or none."""
+        ...
+
+    def remove_budget(self, budget_id: str) -> bool:
+        """Remove a budget and its raises; False if there was none."""
+        ...
+
+    def put_raise(self, raised: Raise) -> None:
+        """Add a temporary raise."""
+        ...
+
+    def pause(self, scope: Scope, reason: str, at: datetime) -> None:
+        """Refuse every call of a scope from now on."""
+        ...
+
+    def resume(self, scope: Scope) -> bool:
+        """Lift a pause; False if there was none."""
+        ...
+
+
+class Outbox(Protocol):
+    """The journal as a feed for the sink."""
+
+    def claim_batch(self, limit: int) -> EventBatch | None:
+        """Return the open batch, or number a new one; None when all is delivered."""
+        ...
+
+    def confirm_batch(self, number: int) -> None:
+        """Mark a batch as delivered."""
+        ...
+
+
+class SpendSink(Protocol):
+    """Where events end up for SQL."""
+
+    def append(self, ledger_id: str, batch: EventBatch) -> None:
+        """Append a batch exactly once, also when it is called again with the same number.
+
+        Raises:
+            SinkUnavailableError: if the sink can't take it now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAnswer:
+    """What a model server answered: any status, the parsed body if it was JSON."""
+
+    status: int
+    body: Mapping[str, object] | None
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamNotSent:
+    """The request never reached the server: nothing can have been billed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLost:
+    """The request was sent and its end is unknown: it may have been billed."""
+
+    reason: str
+
+
+UpstreamOutcome = UpstreamAnswer | UpstreamNotSent | UpstreamLost
+
+
+class Upstream(Protocol):
+    """A model server, called once per hold."""
+
+    @property
+    def name(self) -> str:
+        """The name that spend events carry."""
+        ...
+
+    def call(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
+        """Send one body to `chat/completions` or `embeddings`; never retries."""
+        ...
+
+
+class TokenVerifier(Protocol):
+    """Checks spend tokens."""
+
+    def verify(self, token: str) -> "TokenClaims":
+        """Return a token's claims.
+
+        Raises:
+            TokenError: if the token is forged, expired, or for another audience.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClaims:
+    """What a spend token vouches for."""
+
+    scopes: Mapping[str, str]
+    tags: Mapping[str, str]
+    models: tuple[str, ...] | None = None

@@ -1,0 +1,60 @@
+"""Decision records: what the gate refused, downgraded, or would have refused."""
+
+from datetime import datetime
+
+from spendgate.domain.decision import Decision, Granted, Refused
+from spendgate.domain.event import DecisionRecord
+from spendgate.domain.scope import Identity
+from spendgate.gateway.admission import Prepared
+
+REFUSE = "refuse"
+SHADOW = "shadow"
+
+
+def forbidden_record(
+    request_id: str, at: datetime, identity: Identity, model: str, code: str
+) -> DecisionRecord:
+    """Record a call that was refused before any budget was asked."""
+    return DecisionRecord(request_id, at, dict(identity.values), model, REFUSE, code)
+
+
+def refusal_record(
+    prepared: Prepared, refused: Refused, suggested_model: str | None, decision: str = REFUSE
+) -> DecisionRecord:
+    """Record a budget's refusal, or with `shadow` what a shadow budget would have refused."""
+    facts = prepared.request.facts
+    binding = refused.binding
+    return DecisionRecord(
+        decision_id=f"{prepared.request.hold_id}:{decision}",
+        occurred_at=facts.occurred_at,
+        scopes=facts.scopes,
+        model_requested=facts.model_requested,
+        decision=decision,
+        code=refused.code.value,
+        budget_id=binding.claim.budget.budget_id,
+        limit_nano=binding.claim.limit_nano,
+        spent_nano=binding.spent_nano,
+        held_nano=binding.held_nano,
+        needed_nano=refused.needed_nano,
+        suggested_model=suggested_model,
+    )
+
+
+def downgrade_record(prepared: Prepared, granted: Granted) -> DecisionRecord:
+    """Record that a cheaper model served the call, and the budget whose soft cap asked for it."""
+    facts = prepared.request.facts
+    model = facts.model_requested
+    asking = next((p for p in granted.positions if p.claim.budget.step_from(model)), None)
+    return DecisionRecord(
+        decision_id=f"{prepared.request.hold_id}:{Decision.DOWNGRADE.value}",
+        occurred_at=facts.occurred_at,
+        scopes=facts.scopes,
+        model_requested=model,
+        decision=Decision.DOWNGRADE.value,
+        budget_id=None if asking is None else asking.claim.budget.budget_id,
+        limit_nano=None if asking is None else asking.claim.limit_nano,
+        spent_nano=None if asking is None else asking.spent_nano,
+        held_nano=None if asking is None else asking.held_nano,
+        needed_nano=granted.amount_nano,
+        suggested_model=granted.candidate.model,
+    )

@@ -1,0 +1,199 @@
+"""The answer's shape: the `spend` object, and errors that OpenAI and Databricks clients read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from spendgate.domain.budget import Refusal
+from spendgate.domain.decision import Position, RefusalCode, Refused
+from spendgate.domain.money import format_usd
+from spendgate.domain.window import format_window
+from spendgate.gateway.json_object import json_list, json_object
+from spendgate.gateway.wire import Host
+
+HELD_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a host sends: a status, the whole JSON body, and how long a retry should wait."""
+
+    status: int
+    body: dict[str, object]
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpendNote:
+    """The figures of one call's `spend` object, money in nano-USD."""
+
+    request_id: str
+    decision: str
+    model_requested: str
+    model_served: str | None = None
+    cost_nano: int = 0
+    reserved_nano: int = 0
+    max_tokens_granted: int | None = None
+    max_tokens_source: str | None = None
+    tools_disabled: tuple[str, ...] = ()
+    price_version: str | None = None
+    usage_source: str | None = None
+    positions: tuple[Position, ...] = ()
+
+
+def spend_object(note: SpendNote) -> dict[str, object]:
+    """Write the `spend` object of DESIGN §4; every amount is a decimal string."""
+    return {
+        "request_id": note.request_id,
+        "decision": note.decision,
+        "model_requested": note.model_requested,
+        "model_served": note.model_served,
+        "cost_usd": format_usd(note.cost_nano),
+        "reserved_usd": format_usd(note.reserved_nano),
+        "max_tokens_granted": note.max_tokens_granted,
+        "max_tokens_source": note.max_tokens_source,
+        "tools_disabled": list(note.tools_disabled),
+        "price_version": note.price_version,
+        "usage_source": note.usage_source,
+        "budgets": [budget_object(position) for position in note.positions],
+    }
+
+
+def budget_object(position: Position) -> dict[str, object]:
+    """Write one budget's figures."""
+    claim = position.claim
+    return {
+        "budget_id": claim.budget.budget_id,
+        "scope": claim.scope.text,
+        "window": format_window(claim.budget.window),
+        "limit_usd": _plain(claim.limit_nano),
+        "spent_usd": format_usd(position.spent_nano),
+        "held_usd": format_usd(position.held_nano),
+        "remaining_usd": format_usd(position.available_nano),
+        "status": position.status.value,
+        "resets_at": _instant(claim.window.resets_at),
+    }
+
+
+def budget_refusal(
+    refused: Refused, note: SpendNote, suggested_model: str | None, host: Host
+) -> Reply:
+    """Refuse for money: 402, or for a moment only where calls in flight hold what is left."""
+    is_held = refused.code is RefusalCode.HELD
+    body = error_body(
+        code=refused.code.value,
+        message=_budget_message(refused, suggested_model),
+        kind="budget_exceeded",
+        retryable=is_held,
+        note=note,
+        suggested_model=suggested_model,
+    )
+    body["budget"] = {
+        **budget_object(refused.binding),
+        "needed_usd": format_usd(refused.needed_nano),
+    }
+    if refused.binding.claim.budget.refusal is Refusal.IN_BAND:
+        return Reply(200, {**_empty_completion(note, str(body["message"])), **body})
+    status = 429 if is_held and host is Host.ASGI else 402
+    return Reply(status, body, HELD_RETRY_SECONDS if is_held else None)
+
+
+def error_reply(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    param: str | None = None,
+    retryable: bool = False,
+    retry_after_seconds: float | None = None,
+    note: SpendNote | None = None,
+) -> Reply:
+    """Answer an error that is no budget's refusal."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    body = error_body(code, message, kind, retryable, note, param=param)
+    return Reply(status, body, retry_after_seconds)
+
+
+def error_body(
+    code: str,
+    message: str,
+    kind: str,
+    retryable: bool,
+    note: SpendNote | None,
+    *,
+    param: str | None = None,
+    suggested_model: str | None = None,
+) -> dict[str, object]:
+    """Write an error that OpenAI clients (`error`) and Databricks clients (`error_code`) read."""
+    return {
+        "error": {"type": kind, "code": code, "message": message, "param": param},
+        "error_code": code.upper(),
+        "message": message,
+        "retryable": retryable,
+        "suggested_model": suggested_model,
+        "spend": None if note is None else spend_object(note),
+    }
+
+
+def spend_headers(reply: Reply) -> dict[str, str]:
+    """Return the headers that the ASGI host adds to a reply."""
+    headers: dict[str, str] = {}
+    spend = json_object(reply.body.get("spend"))
+    if spend:
+        headers = {
+            "X-Spend-Request-Id": str(spend["request_id"]),
+            "X-Spend-Decision": str(spend["decision"]),
+            "X-Spend-Cost-Usd": str(spend["cost_usd"]),
+        }
+        remaining = _least_remaining(json_list(spend.get("budgets")))
+        if remaining is not None:
+            headers["X-Spend-Remaining-Usd"] = remaining
+    if reply.retry_after_seconds is not None:
+        headers["Retry-After"] = str(max(1, round(reply.retry_after_seconds)))
+    return headers
+
+
+def _least_remaining(budgets: Sequence[object]) -> str | None:
+    remaining = (str(json_object(one).get("remaining_usd")) for one in budgets)
+    return min(remaining, key=Decimal, default=None)
+
+
+def _budget_message(refused: Refused, suggested_model: str | None) -> str:
+    position = refused.binding
+    claim = position.claim
+    window = format_window(claim.budget.window)
+    text = (
+        f"budget '{claim.budget.budget_id}' for {claim.scope.text} ({window}) has "
+        f"{_plain(max(position.available_nano, 0))} USD left of {_plain(claim.limit_nano)}: "
+        f"{_plain(position.spent_nano)} spent, {_plain(position.held_nano)} held by calls in "
+        f"flight; this call needs {_plain(refused.needed_nano)}"
+    )
+    if refused.code is RefusalCode.HELD:
+        text += "; retry when calls in flight have settled"
+    elif claim.window.resets_at is not None:
+        text += f"; it resets at {_instant(claim.window.resets_at)}"
+    if suggested_model is not None:
+        text += f"; {suggested_model} would fit"
+    return text
+
+
+def _empty_completion(note: SpendNote, message: str) -> dict[str, object]:
+    """A chat completion without content, for callers that fail a whole query on a 4xx."""
+    answer = {"role": "assistant", "content": None, "refusal": message}
+    return {
+        "id": note.request_id,
+        "object": "chat.completion",
+        "model": note.model_requested,
+        "choices": [{"index": 0, "message": answer, "finish_reason": "content_filter"}],
+        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    }
+
+
+def _plain(nano: int) -> str:
+    """Write an amount without trailing zeros: `10`, `0.5`."""
+    return format_usd(nano).rstrip("0").rstrip(".")
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")

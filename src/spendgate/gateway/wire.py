@@ -1,0 +1,297 @@
+"""The request: an OpenAI body, checked where the money depends on it and otherwise untouched.
+
+Ours travels in `custom_inputs` (DESIGN §4); what is left is the upstream's body. Checks name the
+field and never repeat its value.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from spendgate.domain.scope import WILDCARD, Dimension, ScopeError, checked_value
+from spendgate.errors import InvalidRequestError
+from spendgate.gateway.json_object import JsonObject, is_list, is_object, json_list, json_object
+from spendgate.gateway.seed_form import SEED_FIELDS, from_seed_form
+
+CHAT = "chat/completions"
+EMBEDDINGS = "embeddings"
+MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+TOKENS_MAX = 10_000_000
+CHOICES_MAX = 128
+TAGS_MAX = 16
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+_OWN_FIELDS = frozenset(
+    {*Dimension, "model", "spend_token", "tags", "idempotency_key", "extra_body"}
+)
+_HEADER_FIELDS = {f"x-spend-{dimension.value}": dimension.value for dimension in Dimension}
+
+
+class Host(StrEnum):
+    """Which front door a call came through."""
+
+    ENDPOINT = "endpoint"
+    ASGI = "asgi"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, checked: the upstream's body and what concerns the gate."""
+
+    route: str
+    body: JsonObject
+    model: str
+    max_tokens: int | None
+    choices: int
+    asserted: Mapping[str, str] = field(default_factory=dict[str, str])
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    spend_token: str | None = None
+    idempotency_key: str | None = None
+    host: Host = Host.ENDPOINT
+
+    def fingerprint(self) -> str:
+        """Return a digest of what this call asks for, the same for an equal body."""
+        text = json.dumps([self.route, self.model, self.body], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def parse_call(
+    route: str, raw: JsonObject, host: Host, headers: Mapping[str, str] | None = None
+) -> Call:
+    """Check a request and split what is ours from what is the upstream's.
+
+    Args:
+        route: `chat/completions` or `embeddings`.
+        raw: the JSON body as the client sent it.
+        host: the front door.
+        headers: request headers with lower-case names; only `x-spend-*` are read here.
+
+    Raises:
+        InvalidRequestError: naming the field, what is wrong with it and the way out.
+    """
+    if any(name in raw for name in SEED_FIELDS):
+        raw = from_seed_form(raw)
+    own = _own_inputs(raw)
+    body = _merged(raw, own)
+    model = _model(own, body)
+    body.pop("model", None)
+    if route == CHAT:
+        _check_messages(body)
+        _check_tools(body)
+    else:
+        _check_embedding_input(body)
+    _check_stream(body)
+    return Call(
+        route=route,
+        body=body,
+        model=model,
+        max_tokens=_max_tokens(body) if route == CHAT else None,
+        choices=_choices(body) if route == CHAT else 1,
+        asserted=_asserted(own, headers or {}),
+        tags=_tags(own),
+        spend_token=_text(own, "spend_token", 8192) or (headers or {}).get("x-spend-token"),
+        idempotency_key=_text(own, "idempotency_key", IDEMPOTENCY_KEY_CHARS_MAX)
+        or _header_key(headers or {}),
+        host=host,
+    )
+
+
+def _own_inputs(raw: JsonObject) -> JsonObject:
+    own = raw.get("custom_inputs")
+    if own is None:
+        return {}
+    if not is_object(own):
+        raise InvalidRequestError("custom_inputs must be an object", "custom_inputs")
+    inputs = json_object(own)
+    for name in inputs:
+        if name not in _OWN_FIELDS:
+            raise InvalidRequestError(
+                f"custom_inputs has no field {str(name)[:40]!r}; known are "
+                f"{', '.join(sorted(_OWN_FIELDS))}",
+                f"custom_inputs.{str(name)[:40]}",
+            )
+    return inputs
+
+
+def _merged(raw: JsonObject, own: JsonObject) -> dict[str, object]:
+    """Return the upstream's body: all but ours, with `extra_body` put back in its place."""
+    body = {name: value for name, value in raw.items() if name != "custom_inputs"}
+    extra = own.get("extra_body")
+    if extra is None:
+        return body
+    if not is_object(extra):
+        raise InvalidRequestError("extra_body must be an object", "custom_inputs.extra_body")
+    for name, value in json_object(extra).items():
+        if name in body or name in {"model", "custom_inputs"}:
+            raise InvalidRequestError(
+                f"extra_body repeats {str(name)[:40]!r}; send it once, at the top level",
+                f"custom_inputs.extra_body.{str(name)[:40]}",
+            )
+        body[name] = value
+    return body
+
+
+def _model(own: JsonObject, body: JsonObject) -> str:
+    for place, value in (("custom_inputs.model", own.get("model")), ("model", body.get("model"))):
+        if value is not None:
+            if not isinstance(value, str) or not value.strip() or not value.isprintable():
+                raise InvalidRequestError(f"{place} must be the name of a model", place)
+            if len(value) > 256:
+                raise InvalidRequestError(f"{place} is longer than 256 characters", place)
+            return value
+    raise InvalidRequestError(
+        "no model is named; put it into custom_inputs.model, or model on the ASGI host", "model"
+    )
+
+
+def _check_messages(body: JsonObject) -> None:
+    messages = body.get("messages")
+    if messages is None:
+        raise InvalidRequestError("messages is missing", "messages")
+    if not is_list(messages):
+        raise InvalidRequestError(f"messages must be a list, not {_kind(messages)}", "messages")
+    entries = json_list(messages)
+    if not entries:
+        raise InvalidRequestError("messages is empty; send at least one message", "messages")
+    for index, message in enumerate(entries):
+        place = f"messages[{index}]"
+        if not is_object(message):
+            raise InvalidRequestError(f"{place} must be an object, not {_kind(message)}", place)
+        _check_message(place, json_object(message))
+
+
+def _check_message(place: str, message: JsonObject) -> None:
+    role = message.get("role")
+    if not isinstance(role, str) or not role:
+        raise InvalidRequestError(f"{place}.role must be a string such as 'user'", f"{place}.role")
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        return
+    if not is_list(content):
+        raise InvalidRequestError(
+            f"{place}.content must be text or a list of parts, not {_kind(content)}",
+            f"{place}.content",
+        )
+    for index, part in enumerate(json_list(content)):
+        if not is_object(part):
+            where = f"{place}.content[{index}]"
+            raise InvalidRequestError(f"{where} must be an object, not {_kind(part)}", where)
+
+
+def _check_tools(body: JsonObject) -> None:
+    tools = body.get("tools")
+    if tools is None:
+        return
+    if not is_list(tools):
+        raise InvalidRequestError(f"tools must be a list, not {_kind(tools)}", "tools")
+    for index, tool in enumerate(json_list(tools)):
+        if not is_object(tool):
+            place = f"tools[{index}]"
+            raise InvalidRequestError(f"{place} must be an object, not {_kind(tool)}", place)
+
+
+def _check_embedding_input(body: JsonObject) -> None:
+    value = body.get("input")
+    if value is None or value in ("", []):
+        raise InvalidRequestError("input is missing or empty", "input")
+    if not (isinstance(value, str) or is_list(value)):
+        raise InvalidRequestError(f"input must be text or a list, not {_kind(value)}", "input")
+
+
+def _check_stream(body: JsonObject) -> None:
+    stream = body.get("stream")
+    if stream is None or stream is False:
+        return
+    if stream is not True:
+        raise InvalidRequestError("stream must be true or false", "stream")
+    raise InvalidRequestError("this host can't stream; leave stream out", "stream")
+
+
+def _max_tokens(body: JsonObject) -> int | None:
+    found = [
+        whole_number(body[name], name, 1, TOKENS_MAX)
+        for name in MAX_TOKENS_FIELDS
+        if body.get(name) is not None
+    ]
+    return min(found, default=None)
+
+
+def _choices(body: JsonObject) -> int:
+    found = [
+        whole_number(body[name], name, 1, CHOICES_MAX)
+        for name in ("n", "best_of")
+        if body.get(name) is not None
+    ]
+    return max(found, default=1)
+
+
+def whole_number(value: object, name: str, least: int, most: int) -> int:
+    """Return a whole number within bounds; `400.0` is one, `True` and NaN are not."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequestError(f"{name} must be a whole number", name)
+    if not least <= value <= most:
+        raise InvalidRequestError(f"{name} must be from {least} to {most}", name)
+    return value
+
+
+def _asserted(own: JsonObject, headers: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, object] = {
+        dimension: headers[name] for name, dimension in _HEADER_FIELDS.items() if name in headers
+    }
+    for dimension in Dimension:
+        if own.get(dimension) is not None:
+            found[dimension.value] = own[dimension]
+    return {name: _identity_value(f"custom_inputs.{name}", value) for name, value in found.items()}
+
+
+def _tags(own: JsonObject) -> dict[str, str]:
+    tags = own.get("tags")
+    if tags is None:
+        return {}
+    if not is_object(tags):
+        raise InvalidRequestError("tags must be an object of strings", "custom_inputs.tags")
+    entries = json_object(tags)
+    if len(entries) > TAGS_MAX:
+        raise InvalidRequestError(f"more than {TAGS_MAX} tags", "custom_inputs.tags")
+    return {
+        _identity_value("a tag's name", name): _identity_value(f"tags.{str(name)[:40]}", value)
+        for name, value in entries.items()
+    }
+
+
+def _identity_value(place: str, value: object) -> str:
+    if value == WILDCARD:
+        raise InvalidRequestError(f"{place} can't be '*'; that is a budget's word", place)
+    try:
+        return checked_value(place, value)
+    except ScopeError as error:
+        raise InvalidRequestError(str(error), place) from None
+
+
+def _header_key(headers: Mapping[str, str]) -> str | None:
+    key = headers.get("idempotency-key")
+    if key is not None and (not key.isprintable() or len(key) > IDEMPOTENCY_KEY_CHARS_MAX):
+        raise InvalidRequestError("idempotency-key isn't short printable text", "idempotency-key")
+    return key or None
+
+
+def _text(own: JsonObject, name: str, chars_max: int) -> str | None:
+    value = own.get(name)
+    if value is None:
+        return None
+    place = f"custom_inputs.{name}"
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise InvalidRequestError(f"{place} must be printable text", place)
+    if len(value) > chars_max:
+        raise InvalidRequestError(f"{place} is longer than {chars_max} characters", place)
+    return value
+
+
+def _kind(value: object) -> str:
+    for kind, name in ((dict, "an object"), (list, "a list"), (str, "text"), (bool, "a boolean")):
+        if isinstance(value, kind):
+            return name
+    return "nothing" if value is None else "a number"

@@ -1,0 +1,38 @@
+-- name: open_batch
+SELECT number FROM batch WHERE is_delivered = 0 ORDER BY number LIMIT 1
+
+-- name: is_waiting
+SELECT EXISTS (SELECT 1 FROM outbox WHERE batch IS NULL)
+    OR EXISTS (SELECT 1 FROM decision_outbox WHERE batch IS NULL)
+
+-- name: new_batch
+INSERT INTO batch DEFAULT VALUES
+
+-- name: claim_events
+UPDATE outbox SET batch = ? WHERE seq IN (SELECT seq FROM outbox WHERE batch IS NULL ORDER BY seq LIMIT ?)
+
+-- name: claim_decisions
+UPDATE decision_outbox SET batch = ?
+WHERE seq IN (SELECT seq FROM decision_outbox WHERE batch IS NULL ORDER BY seq LIMIT ?)
+
+-- name: batch_events
+SELECT event_id, hold_id, kind, delta, reserved, facts, charge, recorded_at
+FROM outbox
+WHERE batch = ?
+ORDER BY seq
+
+-- name: batch_decisions
+SELECT record FROM decision_outbox WHERE batch = ? ORDER BY seq
+
+-- name: confirm_batch
+UPDATE batch SET is_delivered = 1 WHERE number = ?
+
+-- name: oldest_undelivered
+SELECT MIN(recorded_at)
+FROM outbox
+WHERE batch IS NULL OR batch IN (SELECT number FROM batch WHERE is_delivered = 0)
+
+-- name: undelivered_events
+SELECT COUNT(*)
+FROM outbox
+WHERE batch IS NULL OR batch IN (SELECT number FROM batch WHERE is_delivered = 0)

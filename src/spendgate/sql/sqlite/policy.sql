@@ -1,0 +1,49 @@
+-- name: raise_version
+UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'policy_version'
+
+-- name: get_meta
+SELECT value FROM meta WHERE key = ?
+
+-- name: put_meta
+INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+
+-- name: all_budgets
+SELECT budget_id, source, spec FROM budget ORDER BY budget_id
+
+-- name: all_raises
+SELECT raise_id, source, spec FROM budget_raise ORDER BY raise_id
+
+-- name: all_pauses
+SELECT scope, reason, paused_at FROM pause ORDER BY scope
+
+-- name: all_prices
+SELECT spec FROM price ORDER BY seq
+
+-- name: put_budget
+INSERT INTO budget VALUES (?, ?, ?)
+ON CONFLICT (budget_id) DO UPDATE SET source = excluded.source, spec = excluded.spec
+
+-- name: remove_budget
+DELETE FROM budget WHERE budget_id = ?
+
+-- name: remove_budget_raises
+DELETE FROM budget_raise WHERE budget_id = ?
+
+-- name: remove_file_budgets
+DELETE FROM budget WHERE source = 'file'
+
+-- name: remove_file_raises
+DELETE FROM budget_raise WHERE source = 'file'
+
+-- name: put_raise
+INSERT INTO budget_raise VALUES (?, ?, ?, ?)
+ON CONFLICT (raise_id) DO UPDATE SET spec = excluded.spec, budget_id = excluded.budget_id
+
+-- name: put_pause
+INSERT INTO pause VALUES (?, ?, ?) ON CONFLICT (scope) DO UPDATE SET reason = excluded.reason
+
+-- name: remove_pause
+DELETE FROM pause WHERE scope = ?
+
+-- name: put_price
+INSERT INTO price (spec) VALUES (?)
