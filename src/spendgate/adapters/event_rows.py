@@ -1,0 +1,118 @@
+"""Events and decision records as Arrow tables of the Delta tables' shape."""
+
+# pyright: basic
+# pyarrow ships no types, so that strict mode would only report that.
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import pyarrow as pa
+
+from spendgate.domain.event import SCHEMA_VERSION, DecisionRecord, SpendEvent
+from spendgate.domain.money import to_decimal
+from spendgate.domain.scope import Dimension
+from spendgate.domain.table import (
+    BIGINT,
+    DECISIONS,
+    DOUBLE,
+    INT,
+    MONEY,
+    MONEY_SUM,
+    SPEND_EVENTS,
+    STRING,
+    TEXT_ARRAY,
+    TEXT_MAP,
+    TIMESTAMP,
+    Table,
+)
+
+_ARROW_TYPES: dict[str, pa.DataType] = {
+    STRING: pa.string(),
+    INT: pa.int32(),
+    BIGINT: pa.int64(),
+    DOUBLE: pa.float64(),
+    TIMESTAMP: pa.timestamp("us", tz="UTC"),
+    MONEY: pa.decimal128(18, 9),
+    MONEY_SUM: pa.decimal128(28, 9),
+    TEXT_MAP: pa.map_(pa.string(), pa.string()),
+    TEXT_ARRAY: pa.list_(pa.string()),
+}
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """Return a table's Arrow schema, each field with its comment."""
+    return pa.schema(
+        pa.field(
+            column.name,
+            _ARROW_TYPES[column.type],
+            nullable=not column.is_required,
+            metadata={"comment": column.comment},
+        )
+        for column in table.columns
+    )
+
+
+def event_table(events: Sequence[SpendEvent]) -> pa.Table:
+    """Return events as rows of `spend_events`."""
+    rows = [_event_row(event) for event in events]
+    return pa.Table.from_pylist(rows, schema=arrow_schema(SPEND_EVENTS))
+
+
+def decision_table(decisions: Sequence[DecisionRecord]) -> pa.Table:
+    """Return decision records as rows of `decisions`."""
+    rows = [_decision_row(decision) for decision in decisions]
+    return pa.Table.from_pylist(rows, schema=arrow_schema(DECISIONS))
+
+
+def _event_row(event: SpendEvent) -> dict[str, object]:
+    facts, charge, usage = event.facts, event.charge, event.charge.usage
+    return {
+        "event_id": event.event_id,
+        "hold_id": event.hold_id,
+        "attempt": facts.attempt,
+        "kind": event.kind.value,
+        "occurred_at": facts.occurred_at,
+        "recorded_at": event.recorded_at,
+        **{f"{name}_id": facts.scopes.get(name) for name in Dimension},
+        "tags": sorted(facts.tags.items()),
+        "model_requested": facts.model_requested,
+        "model": facts.model,
+        "upstream": facts.upstream,
+        "geo": facts.geo,
+        "context_tier": charge.context_tier,
+        "input_tokens": usage and usage.input_tokens,
+        "cache_read_tokens": usage and usage.cache_read_tokens,
+        "cache_write_tokens": usage and usage.cache_write_tokens,
+        "output_tokens": usage and usage.output_tokens,
+        "reasoning_tokens": usage and usage.reasoning_tokens,
+        "reserved_usd": to_decimal(event.reserved_nano),
+        "cost_usd": to_decimal(event.cost_nano),
+        "dbu": _decimal(charge.dbu_nano),
+        "price_version": facts.price_version,
+        "usage_source": charge.usage_source,
+        "decision": facts.decision,
+        "budget_ids": list(facts.budget_ids),
+        "latency_ms": charge.latency_ms,
+        "schema_version": SCHEMA_VERSION,
+    }
+
+
+def _decision_row(record: DecisionRecord) -> dict[str, object]:
+    return {
+        "decision_id": record.decision_id,
+        "occurred_at": record.occurred_at,
+        **{f"{name}_id": record.scopes.get(name) for name in Dimension},
+        "model_requested": record.model_requested,
+        "decision": record.decision,
+        "code": record.code,
+        "budget_id": record.budget_id,
+        "limit_usd": _decimal(record.limit_nano),
+        "spent_usd": _decimal(record.spent_nano),
+        "held_usd": _decimal(record.held_nano),
+        "needed_usd": _decimal(record.needed_nano),
+        "suggested_model": record.suggested_model,
+    }
+
+
+def _decimal(nano: int | None) -> Decimal | None:
+    return None if nano is None else to_decimal(nano)
