@@ -4,12 +4,16 @@ One nano-dollar is 10⁻⁹ USD. Rates are finer (pico-USD per token), so a call
 pico and rounded up to the nano once (DESIGN §2.5).
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 
 NANO_PER_USD = 10**9
 PICO_PER_NANO = 10**3
 NANO_MAX = 2**63 - 1
 """The largest amount a ledger column (a signed 64-bit integer) can hold: about $9.2 billion."""
+
+_ONE_NANO = Decimal("1e-9")
+# Traps what a default context does silently: digits lost by rounding, tiny amounts read as zero.
+_EXACT = Context(prec=19, traps=[Inexact, InvalidOperation])
 
 
 class MoneyError(ValueError):
@@ -30,13 +34,13 @@ def parse_usd(text: str | int | Decimal) -> int:
     except InvalidOperation:
         raise MoneyError(f"{_short(text)} is not a money amount; write it like 12.50") from None
     if not amount.is_finite():
-        raise MoneyError(f"{_short(text)} is not a finite amount")
-    if abs(amount) > Decimal(NANO_MAX) / NANO_PER_USD:
-        raise MoneyError(f"{_short(text)} USD is more than a ledger can hold (about 9.2 billion)")
-    nano = amount.scaleb(9)
-    if nano != nano.to_integral_value():
-        raise MoneyError(f"{_short(text)} has more than nine decimals")
-    return int(nano)
+        raise MoneyError(f"{_short(amount)} is not a finite amount")
+    if amount.copy_abs() > to_decimal(NANO_MAX):
+        raise MoneyError(f"{_short(amount)} USD is more than a ledger can hold (about 9.2 billion)")
+    try:
+        return int(amount.quantize(_ONE_NANO, context=_EXACT).scaleb(9, context=_EXACT))
+    except Inexact:
+        raise MoneyError(f"{_short(amount)} has more than nine decimals") from None
 
 
 def format_usd(nano: int) -> str:
@@ -48,7 +52,7 @@ def format_usd(nano: int) -> str:
 
 def to_decimal(nano: int) -> Decimal:
     """Convert nano-USD to dollars as a Decimal of scale nine."""
-    return Decimal(nano).scaleb(-9)
+    return Decimal(format_usd(nano))
 
 
 def nano_from_pico(pico: int) -> int:
