@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spendgate.domain.budget import BalanceKey, Claim, Mode
-from spendgate.domain.money import nano_from_pico
+from spendgate.domain.money import PICO_PER_NANO, nano_from_pico
 
 
 class Decision(StrEnum):
@@ -55,7 +55,7 @@ class Candidate:
 
     def tokens_within(self, nano: int) -> int:
         """Return how many output tokens `nano` affords; negative if not even the input."""
-        left_pico = nano * 1000 - self.input_pico
+        left_pico = nano * PICO_PER_NANO - self.input_pico
         if left_pico < 0:
             return -1
         if self.output_pico_per_token == 0:
@@ -87,7 +87,7 @@ class Position:
 
     @property
     def status(self) -> Status:
-        """`hard` when nothing is left to spend or the budget has just refused."""
+        """`hard` when nothing is left to spend, or too little for the call just refused."""
         if self.is_binding or self.spent_nano >= self.claim.hard_nano:
             return Status.HARD
         return Status.SOFT if self.spent_nano >= self.claim.soft_nano else Status.OK
@@ -153,8 +153,7 @@ def decide(
     enforcing = tuple(p for p in positions if p.claim.budget.mode is Mode.ENFORCE)
     shadowing = tuple(p for p in positions if p.claim.budget.mode is Mode.SHADOW)
     soft = [p for p in enforcing if _is_soft(p, candidates[model])]
-    served = _stepped_down(candidates, model, soft, enforcing)
-    candidate = candidates[served]
+    candidate = candidates[_stepped_down(candidates, model, soft, enforcing)]
     refused = _refusal(candidate, enforcing, positions)
     if refused is not None:
         return refused
@@ -183,22 +182,15 @@ def _stepped_down(
     soft: Sequence[Position],
     enforcing: Sequence[Position],
 ) -> str:
-    served = _next_model(candidates, model, soft)
-    if served is None:
-        return model
-    while not _fits_in_full(candidates[served], enforcing):
-        following = _next_model(candidates, served, soft)
-        if following is None:
+    path = [model]
+    while len(path) == 1 or not _fits_in_full(candidates[path[-1]], enforcing):
+        named = {p.claim.budget.step_from(path[-1]) for p in soft}
+        # Two budgets' chains can make a circle together, so no model is visited twice.
+        steps = [one for one in candidates if one in named and one not in path]
+        if not steps:
             break
-        served = following
-    return served
-
-
-def _next_model(
-    candidates: Mapping[str, Candidate], model: str, soft: Sequence[Position]
-) -> str | None:
-    steps = {step for p in soft if (step := p.claim.budget.step_from(model)) in candidates}
-    return min(steps, key=lambda step: (candidates[step].expected_nano, step), default=None)
+        path.append(min(steps, key=lambda step: (candidates[step].expected_nano, step)))
+    return path[-1]
 
 
 def _fits_in_full(candidate: Candidate, enforcing: Sequence[Position]) -> bool:
@@ -209,28 +201,29 @@ def _fits_in_full(candidate: Candidate, enforcing: Sequence[Position]) -> bool:
 def _refusal(
     candidate: Candidate, binding: Sequence[Position], positions: tuple[Position, ...]
 ) -> Refused | None:
-    short = [p for p in binding if _least_nano(candidate, p) > p.available_nano]
+    least = candidate.amount_nano(_least_tokens(candidate, binding))
+    short = [p for p in binding if least > p.available_nano]
     if not short:
         return None
-    exhausted = [p for p in short if p.spent_nano + _least_nano(candidate, p) > p.claim.hard_nano]
+    exhausted = [p for p in short if p.spent_nano + least > p.claim.hard_nano]
     worst = min(exhausted or short, key=lambda p: p.available_nano)
     named = Position(worst.claim, worst.spent_nano, worst.held_nano, is_binding=bool(exhausted))
     return Refused(
         code=RefusalCode.EXHAUSTED if exhausted else RefusalCode.HELD,
         binding=named,
-        needed_nano=_least_nano(candidate, worst),
+        needed_nano=least,
         model=candidate.model,
         positions=tuple(named if p is worst else p for p in positions),
     )
 
 
-def _least_nano(candidate: Candidate, position: Position) -> int:
-    """The least that the call must be able to hold: all of it, or its floor with `fit`."""
-    budget = position.claim.budget
-    if not budget.fit:
-        return candidate.amount_nano(candidate.tokens_wanted)
-    floor = min(candidate.tokens_wanted, max(budget.min_output_tokens, candidate.floor_tokens))
-    return candidate.amount_nano(floor)
+def _least_tokens(candidate: Candidate, binding: Sequence[Position]) -> int:
+    """The fewest tokens worth granting: all, or the highest floor if each budget allows a fit."""
+    budgets = [p.claim.budget for p in binding]
+    if not all(budget.fit for budget in budgets):
+        return candidate.tokens_wanted
+    floor = max([candidate.floor_tokens, *(budget.min_output_tokens for budget in budgets)])
+    return min(candidate.tokens_wanted, floor)
 
 
 def _label(model: str, candidate: Candidate, tokens: int) -> Decision:
