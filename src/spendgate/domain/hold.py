@@ -48,8 +48,8 @@ class Movement:
 
     @property
     def is_overrun(self) -> bool:
-        """True when more was spent than the hold had set aside: booked as fact, and alarmed."""
-        return self.charged_nano > -self.held_delta_nano and self.kind is EventKind.SETTLED
+        """True when more is spent than was set aside for it: booked as fact, and alarmed."""
+        return self.spent_delta_nano > -self.held_delta_nano
 
 
 def settle(hold: HoldAmounts, actual_nano: int | None) -> Movement | None:
