@@ -40,7 +40,7 @@ def checked_value(name: str, value: object) -> str:
     """
     if not isinstance(value, str):
         raise ScopeError(f"{name} must be a string, not {type(value).__name__}")
-    if not value or not value.strip():
+    if not value.strip():
         raise ScopeError(f"{name} is empty; leave it out or give it a value")
     if not value.isprintable():
         raise ScopeError(f"{name} holds control or unprintable characters")
