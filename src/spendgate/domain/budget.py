@@ -159,7 +159,7 @@ class Policy:
         Every matching budget binds. An explicit row beats a wildcard row of the same dimensions and
         the same window: `{user: alice}` replaces `{user: "*"}` for alice.
         """
-        matched = [
+        covering = [
             (budget, bound)
             for budget in self.budgets
             if (budget.expires_at is None or at < budget.expires_at)
@@ -167,7 +167,8 @@ class Policy:
         ]
         return tuple(
             Claim(budget, bound, window_at(budget.window, budget.tz, at), self.limit(budget, at))
-            for budget, bound in _without_beaten(matched)
+            for budget, bound in covering
+            if not _is_beaten(budget, covering)
         )
 
     def limit(self, budget: Budget, at: datetime) -> int:
@@ -188,18 +189,12 @@ class Policy:
         return next((one for one in self.budgets if one.budget_id == budget_id), None)
 
 
-def _without_beaten(matched: Iterable[tuple[Budget, Scope]]) -> list[tuple[Budget, Scope]]:
-    rows = list(matched)
-    return [(budget, bound) for budget, bound in rows if not _is_beaten(budget, rows)]
-
-
-def _is_beaten(budget: Budget, rows: list[tuple[Budget, Scope]]) -> bool:
-    wildcards = budget.scope.wildcards
-    return bool(wildcards) and any(
+def _is_beaten(budget: Budget, covering: Iterable[tuple[Budget, Scope]]) -> bool:
+    return any(
         other.scope.dimensions == budget.scope.dimensions
         and other.window == budget.window
-        and other.scope.wildcards < wildcards
-        for other, _ in rows
+        and other.scope.wildcards < budget.scope.wildcards
+        for other, _ in covering
     )
 
 
