@@ -39,6 +39,7 @@ from spendgate.domain.budget import (
 )
 from spendgate.domain.money import parse_usd
 from spendgate.domain.scope import TAG_PREFIX, Scope, checked_dimension
+from spendgate.domain.window import WindowError, parse_time_zone
 
 LIMIT_USD_MAX = Decimal(9_200_000_000)
 """What a ledger's 64-bit nano-USD column holds, rounded down to a number people remember."""
@@ -117,22 +118,12 @@ def _read_instant(value: object) -> datetime:
 def _read_tz(value: object) -> str:
     name = _read_text(value)
     try:
-        zoneinfo.ZoneInfo(name)
-    # A folder of the zone database (`Europe`) answers with an OSError.
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        hint = did_you_mean(name, zoneinfo.available_timezones())
-        raise ValueError(f"{name[:40]!r} is no IANA time zone{hint}") from None
-    return name
+        return parse_time_zone(name).key
+    except WindowError as error:
+        raise ValueError(f"{error}{did_you_mean(name, zoneinfo.available_timezones())}") from None
 
 
 def _read_window(value: object) -> str:
-    rolling = as_mapping(value)
-    if rolling is not None:
-        if set(rolling) != {"rolling"}:
-            raise ValueError("a window that isn't a word is written {rolling: 24h}")
-        value = f"rolling:{rolling['rolling']}"
-    if not isinstance(value, str):
-        raise ValueError("must be a word such as month, or {rolling: 24h}")
     return format_window(parse_window(value))
 
 

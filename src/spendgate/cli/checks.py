@@ -1,0 +1,202 @@
+"""The checks of `doctor`: each answers ok, warn or fail, and the way out. They change nothing."""
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import httpx
+
+from spendgate.adapters.policy_source import load_policy, unpriced_steps
+from spendgate.adapters.spend_token import KEY_BYTES_MIN
+from spendgate.adapters.sqlite_ledger import SqliteLedger
+from spendgate.bootstrap import open_price_book, utc_now
+from spendgate.cli.options import opened_ledger
+from spendgate.config import Settings
+from spendgate.errors import HostError, PolicyError, SpendgateError
+
+JAVA_MIN = 17
+"""Spark 4 runs on Java 17 and 21."""
+OUTBOX_SECONDS_WARN = 60
+OUTBOX_SECONDS_FAIL = 3600
+_JAVA_SECONDS = 10
+_JAVA_VERSION = re.compile(r'version "(\d+)')
+
+
+class Status(StrEnum):
+    """How a check ended; `warn` is something that not everybody needs."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One answer of the doctor."""
+
+    name: str
+    status: Status
+    detail: str
+    way_out: str = ""
+
+
+def run_checks(settings: Settings) -> list[Check]:
+    """Run all checks; one that fails doesn't stop the others."""
+    found = [_python(), _java(), _home(settings), _signing_key(settings), _upstream(settings)]
+    return [*found, *_policy_file(settings), *_ledger_checks(settings), _tables(settings)]
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check(
+        "python", Status.OK, f"{version}, spendgate {importlib.metadata.version('spendgate')}"
+    )
+
+
+def _java() -> Check:
+    way_out = f"jobs need Java {JAVA_MIN} or newer and the [jobs] extra; calls don't"
+    if importlib.util.find_spec("pyspark") is None:
+        return Check("java", Status.WARN, "pyspark isn't installed", way_out)
+    home = os.environ.get("JAVA_HOME")  # Spark's own variable, and no setting of ours
+    java = shutil.which("java", path=str(Path(home) / "bin") if home else None)
+    if java is None:
+        return Check("java", Status.WARN, "no java found", way_out)
+    try:
+        answer = subprocess.run(  # noqa: S603 - the program found above, no user input
+            [java, "-version"], capture_output=True, text=True, timeout=_JAVA_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return Check("java", Status.WARN, f"{java} doesn't answer", way_out)
+    version = _JAVA_VERSION.search(answer.stderr)
+    if version is None or int(version[1]) < JAVA_MIN:
+        return Check("java", Status.WARN, f"{java} is {version[1] if version else '?'}", way_out)
+    return Check("java", Status.OK, f"{java} is {version[1]}")
+
+
+def _home(settings: Settings) -> Check:
+    home = settings.home.absolute()
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        return Check(
+            "home", Status.FAIL, f"{existing} isn't writable", "choose another with --home"
+        )
+    if existing != home:
+        return Check("home", Status.WARN, f"{home} doesn't exist", "made at the first start")
+    return Check("home", Status.OK, str(home))
+
+
+def _signing_key(settings: Settings) -> Check:
+    key = settings.signing_key
+    if key is None:
+        way_out = "set SPENDGATE_SIGNING_KEY so that callers must prove who they are"
+        return Check("signing key", Status.WARN, "callers say themselves who pays", way_out)
+    way_out = f"use at least {KEY_BYTES_MIN} random bytes"
+    if not key.get_secret_value().strip():
+        return Check("signing key", Status.FAIL, "is empty: no host starts", way_out)
+    if len(key.get_secret_value().encode()) < KEY_BYTES_MIN:
+        return Check("signing key", Status.WARN, f"is shorter than {KEY_BYTES_MIN} bytes", way_out)
+    return Check("signing key", Status.OK, "set")
+
+
+def _upstream(settings: Settings) -> Check:
+    url = settings.upstream_url
+    if url is None:
+        way_out = "give --upstream to a host, or set SPENDGATE_UPSTREAM_URL"
+        return Check("upstream", Status.WARN, "no model server is configured", way_out)
+    key = settings.upstream_api_key
+    headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+    base = url.rstrip("/").removesuffix("/v1")
+    try:
+        status = httpx.get(
+            f"{base}/v1/models", headers=headers, timeout=settings.connect_timeout_seconds
+        ).status_code
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        way_out = "check SPENDGATE_UPSTREAM_URL and the network"
+        return Check("upstream", Status.FAIL, f"{base}: {type(error).__name__}", way_out)
+    if status in {401, 403}:
+        way_out = "check SPENDGATE_UPSTREAM_API_KEY"
+        return Check("upstream", Status.FAIL, f"{base} answers {status}", way_out)
+    # Any other answer will do: not every server has /v1/models.
+    return Check("upstream", Status.OK, f"{base} answers")
+
+
+def _policy_file(settings: Settings) -> list[Check]:
+    file = settings.budgets_file
+    if file is None:
+        return []
+    try:
+        policy = load_policy(file, book=None, at=utc_now())
+    except PolicyError as error:
+        return [Check("policy file", Status.FAIL, str(error), "correct the file")]
+    return [Check("policy file", Status.OK, f"{file.name}: {len(policy.budgets)} budgets")]
+
+
+def _ledger_checks(settings: Settings) -> list[Check]:
+    found: list[Check] = []
+    try:
+        with opened_ledger(settings) as ledger:
+            detail = f"{settings.ledger_location}, policy version {ledger.policies.version()}"
+            found.append(Check("ledger", Status.OK, detail))
+            found += [_policy(ledger), _prices(settings, ledger), _outbox(ledger)]
+    except HostError as error:
+        found.append(Check("ledger", Status.WARN, str(error), "made at the first start"))
+    except SpendgateError as error:
+        way_out = "check --home, --ledger and the disk"
+        found.append(Check("ledger", Status.FAIL, str(error), way_out))
+    return found
+
+
+def _policy(ledger: SqliteLedger) -> Check:
+    policy = ledger.policies.policy()
+    detail = (
+        f"{len(policy.budgets)} budgets, {len(policy.raises)} raises, {len(policy.paused)} paused"
+    )
+    if not policy.budgets:
+        way_out = "`spendgate budget set` or `budget import`; until then calls are refused"
+        return Check("policy", Status.WARN, detail, way_out)
+    return Check("policy", Status.OK, detail)
+
+
+def _prices(settings: Settings, ledger: SqliteLedger) -> Check:
+    now = utc_now()
+    policy = ledger.policies.policy()
+    try:
+        book = open_price_book(settings, ledger)
+    except SpendgateError as error:
+        return Check("prices", Status.FAIL, str(error), "correct the price row")
+    problems = list(unpriced_steps(policy.budgets, book, now, "ledger"))
+    problems += [
+        f"model {name!r} has no price" for name in policy.models if not book.has(name, now)
+    ]
+    if problems:
+        return Check("prices", Status.FAIL, "; ".join(problems), "`spendgate price set`")
+    return Check("prices", Status.OK, f"{len(book.models())} models, book {book.version}")
+
+
+def _outbox(ledger: SqliteLedger) -> Check:
+    state = ledger.outbox.state()
+    if state.oldest_at is None:
+        return Check("outbox", Status.OK, "everything is delivered")
+    age = round((utc_now() - state.oldest_at).total_seconds())
+    detail = f"{state.waiting_events} events wait, the oldest for {age} s"
+    way_out = "start a host, or `spendgate job drain`; nothing is lost"
+    if age > OUTBOX_SECONDS_FAIL:
+        return Check("outbox", Status.FAIL, detail, way_out)
+    return Check("outbox", Status.WARN if age > OUTBOX_SECONDS_WARN else Status.OK, detail, way_out)
+
+
+def _tables(settings: Settings) -> Check:
+    from spendgate.adapters.delta_query import table_names  # noqa: PLC0415 - slow to load
+
+    names = table_names(settings.delta_folder)
+    if not names:
+        way_out = "made by the first flush of a host"
+        return Check("delta tables", Status.WARN, f"none in {settings.delta_folder}", way_out)
+    return Check("delta tables", Status.OK, ", ".join(names))

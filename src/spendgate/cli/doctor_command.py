@@ -1,0 +1,38 @@
+"""`spendgate doctor`: is everything here that calls, jobs and tables need?"""
+
+import typer
+
+from spendgate.cli.checks import Status, run_checks
+from spendgate.cli.console import print_json, print_table, say
+from spendgate.cli.options import Home, Json, Ledger, settings_from
+
+FAILED = 1
+
+
+def add_to(program: typer.Typer) -> None:
+    """Add the command to the program."""
+    program.command("doctor")(doctor)
+
+
+def doctor(home: Home = None, ledger: Ledger = None, as_json: Json = False) -> None:
+    """Check this installation; each line says what to do. Exits 1 if anything fails."""
+    found = run_checks(settings_from(home, ledger))
+    if as_json:
+        print_json(
+            [
+                {
+                    "check": one.name,
+                    "status": one.status.value,
+                    "detail": one.detail,
+                    "way_out": one.way_out,
+                }
+                for one in found
+            ]
+        )
+    else:
+        rows = [(one.status.value, one.name, one.detail, one.way_out) for one in found]
+        print_table(("status", "check", "detail", "way out"), rows)
+        counted = [sum(one.status is status for one in found) for status in Status]
+        say(", ".join(f"{count} {status}" for count, status in zip(counted, Status, strict=True)))
+    if any(one.status is Status.FAIL for one in found):
+        raise typer.Exit(FAILED)

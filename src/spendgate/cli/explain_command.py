@@ -1,0 +1,129 @@
+"""`spendgate budget explain`: what would happen to a call, and why."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from spendgate.adapters.plain_data import as_mapping
+from spendgate.adapters.spend_token import mint_token
+from spendgate.bootstrap import build_gateway, utc_now
+from spendgate.cli.console import print_json, print_records, say
+from spendgate.cli.options import (
+    Home,
+    Json,
+    Ledger,
+    Tags,
+    opened_ledger,
+    parse_pairs,
+    settings_from,
+)
+from spendgate.config import Settings
+from spendgate.errors import InvalidRequestError
+from spendgate.gateway.wire import CHAT, EMBEDDINGS
+
+NOBODY = "http://explain.invalid"
+"""Stands for the model server where none is configured: explaining calls nobody."""
+TOKEN_SECONDS = 60
+AMOUNTS = ("limit_usd", "spent_usd", "held_usd", "remaining_usd", "worst_case_usd", "expected_usd")
+
+
+def add_to(group: typer.Typer) -> None:
+    """Add the command to the group of budgets."""
+    group.command("explain")(explain)
+
+
+def explain(
+    body: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The request's JSON, - for stdin; default a short chat."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="In place of the body's model.")] = None,
+    org: Annotated[str | None, typer.Option()] = None,
+    team: Annotated[str | None, typer.Option()] = None,
+    agent: Annotated[str | None, typer.Option()] = None,
+    user: Annotated[str | None, typer.Option()] = None,
+    session: Annotated[str | None, typer.Option()] = None,
+    task: Annotated[str | None, typer.Option()] = None,
+    tag: Tags = None,
+    embeddings: Annotated[bool, typer.Option(help="The body is an embeddings request.")] = False,
+    home: Home = None,
+    ledger: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Say which budgets cover a call, how they stand, and what would be decided; moves nothing."""
+    given = {
+        "org": org,
+        "team": team,
+        "agent": agent,
+        "user": user,
+        "session": session,
+        "task": task,
+    }
+    scopes = {name: value for name, value in given.items() if value is not None}
+    request = _read(body) if body is not None else _short_chat()
+    own = as_mapping(request.get("custom_inputs", {})) or {}
+    settings = settings_from(home, ledger)
+    own |= scopes | _vouched(settings, scopes, parse_pairs(tag, "--tag"), own)
+    if model is not None:
+        own["model"] = model
+    request["custom_inputs"] = own
+    with opened_ledger(settings) as opened:
+        reachable = settings.model_copy(update={"upstream_url": settings.upstream_url or NOBODY})
+        gateway = build_gateway(reachable, opened)
+        explained = gateway.explain(EMBEDDINGS if embeddings else CHAT, request)
+    if as_json:
+        print_json(explained)
+    else:
+        _print(explained)
+
+
+def _vouched(
+    settings: Settings, scopes: dict[str, str], tags: dict[str, str], own: dict[str, object]
+) -> dict[str, object]:
+    """Vouch for the flags as the operator who holds the key would; else they are asserted."""
+    key = settings.signing_key
+    if key is None or "spend_token" in own or not scopes:
+        return {"tags": (as_mapping(own.get("tags")) or {}) | tags} if tags else {}
+    token = mint_token(
+        key.get_secret_value(), scopes, tags=tags, ttl_seconds=TOKEN_SECONDS, now=utc_now()
+    )
+    return {"spend_token": token}
+
+
+def _read(source: str) -> dict[str, object]:
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+        read = as_mapping(json.loads(text))
+    except OSError as error:
+        raise InvalidRequestError(f"{source}: can't be read: {error.strerror}") from None
+    except ValueError:
+        raise InvalidRequestError(f"{source}: is not JSON") from None
+    if read is None:
+        raise InvalidRequestError(f"{source}: must be a JSON object")
+    return read
+
+
+def _short_chat() -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": "Say hello."}]}
+
+
+def _print(explained: dict[str, object]) -> None:
+    if explained["decision"] == "refuse":
+        model = explained["suggested_model"]
+        way_out = f"; {model} would fit" if model else ""
+        say(
+            f"refused ({explained['code']}): budget {explained['budget_id']!r} can't hold "
+            f"{explained['needed_usd']} USD for {explained['model_requested']}{way_out}"
+        )
+    else:
+        say(
+            f"{explained['decision']}: {explained['model_served']} with up to "
+            f"{explained['max_tokens_granted']} output tokens, holding "
+            f"{explained['would_hold_usd']} USD"
+        )
+    for name in ("budgets", "candidates"):
+        records = cast(list[dict[str, object]], explained[name])
+        print_records(records, numbers=AMOUNTS)

@@ -1,0 +1,115 @@
+"""Flags that many commands share, and the settings and the ledger they lead to."""
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from spendgate.adapters.sqlite_ledger import SqliteLedger
+from spendgate.bootstrap import open_ledger
+from spendgate.config import Settings
+from spendgate.domain.scope import Scope, ScopeError
+from spendgate.errors import HostError
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="Folder of ledger, tables and model (SPENDGATE_HOME)."),
+]
+Ledger = Annotated[
+    str | None,
+    typer.Option("--ledger", help="Ledger URL, where it isn't the home's own file."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="A free tag; repeatable.")
+]
+
+_SQLITE = "sqlite:///"
+_DURATION = re.compile(r"(\d{1,6})([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def settings_from(home: Path | None, ledger: str | None = None, **others: object) -> Settings:
+    """Build the settings; a flag that is None leaves them to the environment and the defaults.
+
+    Raises:
+        HostError: naming each setting that can't be used, without its value: it may be secret.
+    """
+    flags = {"home": home, "ledger_url": ledger, **others}
+    try:
+        return Settings.model_validate(
+            {name: value for name, value in flags.items() if value is not None}
+        )
+    except ValidationError as error:
+        raise HostError(_settings_problems(error)) from None
+
+
+@contextmanager
+def opened_ledger(settings: Settings, *, may_create: bool = False) -> Generator[SqliteLedger]:
+    """Open the ledger for one command.
+
+    Raises:
+        HostError: if there is none yet and the command has nothing to write to it.
+    """
+    url = settings.ledger_location
+    if not may_create and url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
+        raise HostError(
+            f"there is no ledger at {url}; give --home or --ledger, or start with "
+            "`spendgate budget import` or `spendgate serve`"
+        )
+    ledger = open_ledger(settings)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def parse_scope(text: str) -> Scope:
+    """Read a scope flag; a wrong one is wrong usage."""
+    try:
+        return Scope.parse(text)
+    except ScopeError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def parse_instant(text: str) -> datetime:
+    """Read an ISO date or time; without a zone it is UTC."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time; write 2030-01-31T00:00:00Z") from None
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration such as `90s`, `30m`, `24h`, `7d` or `2w`."""
+    match = _DURATION.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise typer.BadParameter(f"{text!r} is no duration; write it like 30m, 24h or 7d")
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+def parse_pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
+    """Read repeated `name=value` flags."""
+    pairs: dict[str, str] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise typer.BadParameter(f"{text!r}: write it like name=value", param_hint=flag)
+        if name in pairs:
+            raise typer.BadParameter(f"{name!r} is named twice", param_hint=flag)
+        pairs[name] = value
+    return pairs
+
+
+def _settings_problems(error: ValidationError) -> str:
+    problems = [
+        f"SPENDGATE_{str(one['loc'][0] if one['loc'] else '?').upper()}: {one['msg']}"
+        for one in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return "\n".join(problems)

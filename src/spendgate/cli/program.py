@@ -1,0 +1,53 @@
+"""The program: all commands put together, and errors as one clear line."""
+
+from collections.abc import Sequence
+
+import typer
+
+from spendgate.cli import (
+    budget_commands,
+    budget_import,
+    doctor_command,
+    explain_command,
+    host_commands,
+    price_commands,
+    scope_commands,
+    spend_commands,
+    table_commands,
+    token_commands,
+)
+from spendgate.errors import SpendgateError
+
+FAILED = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits 0 when done, 1 when it failed, 2 on wrong usage."""
+    try:
+        make_program()(args=arguments)
+    except SpendgateError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(FAILED) from None
+
+
+def make_program() -> typer.Typer:
+    """Put the commands together."""
+    program = typer.Typer(
+        name="spendgate",
+        help="Hard LLM budgets: money is reserved before the call.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    host_commands.add_to(program)
+    budgets = budget_commands.make_group()
+    budget_import.add_to(budgets)
+    explain_command.add_to(budgets)
+    program.add_typer(budgets, name="budget")
+    scope_commands.add_to(program)
+    program.add_typer(price_commands.make_group(), name="price")
+    program.add_typer(token_commands.make_group(), name="token")
+    spend_commands.add_to(program)
+    table_commands.add_to(program)
+    doctor_command.add_to(program)
+    return program

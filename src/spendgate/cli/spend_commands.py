@@ -1,0 +1,118 @@
+"""`spendgate spend show` and `spendgate audit`: what was spent, and whether the books agree."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from spendgate.bootstrap import utc_now
+from spendgate.cli.console import print_json, print_records, say
+from spendgate.cli.options import (
+    Home,
+    Json,
+    Ledger,
+    opened_ledger,
+    parse_duration,
+    parse_instant,
+    settings_from,
+)
+from spendgate.cli.standing import standing
+from spendgate.config import Settings
+from spendgate.domain.scope import Dimension
+from spendgate.errors import HostError
+
+FAILED = 1
+GROUPINGS = {
+    **{dimension.value: f"{dimension.value}_id" for dimension in Dimension},
+    "model": "model",
+    "upstream": "upstream",
+    "kind": "kind",
+    "day": "CAST(occurred_at AS DATE)",
+}
+"""What `--by` may name, and the expression over `spend_events` that it stands for."""
+MONEY = ("limit_usd", "spent_usd", "held_usd", "remaining_usd", "requests", "cost_usd", "output")
+
+
+def add_to(program: typer.Typer) -> None:
+    """Add the commands to the program."""
+    group = typer.Typer(help="Show what was spent.", no_args_is_help=True)
+    group.command("show")(show_spend)
+    program.add_typer(group, name="spend")
+    program.command("audit")(audit)
+
+
+def show_spend(
+    by: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Sum the Delta events, by agent,model …")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="With --by: a date, or 24h, 7d …")
+    ] = None,
+    home: Home = None,
+    ledger: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Show each budget's limit, spent, held and remaining; with --by, sums of the events."""
+    settings = settings_from(home, ledger)
+    if since is not None and by is None:
+        raise typer.BadParameter("--since needs --by, such as --by day", param_hint="--since")
+    if by is None:
+        with opened_ledger(settings) as opened:
+            records = standing(opened, utc_now())
+    else:
+        records = _sums(settings, by.split(","), None if since is None else _start(since))
+    if as_json:
+        print_json(records)
+    else:
+        print_records(records, numbers=MONEY)
+
+
+def audit(home: Home = None, ledger: Ledger = None, as_json: Json = False) -> None:
+    """Recount the journal and compare every balance; exits 1 if anything differs."""
+    with opened_ledger(settings_from(home, ledger)) as opened:
+        report = opened.audit()
+    if as_json:
+        print_json(
+            {
+                "problems": list(report.problems),
+                "balances_checked": report.balances_checked,
+                "events": report.events,
+                "holds_open": report.holds_open,
+            }
+        )
+    else:
+        for problem in report.problems:
+            say(problem)
+        say(
+            f"{len(report.problems)} problems in {report.balances_checked} balances, "
+            f"{report.events} events, {report.holds_open} open holds"
+        )
+    if report.problems:
+        raise typer.Exit(FAILED)
+
+
+def _start(text: str) -> datetime:
+    return utc_now() - parse_duration(text) if text[-1:].isalpha() else parse_instant(text)
+
+
+def _sums(settings: Settings, names: list[str], since: datetime | None) -> list[dict[str, object]]:
+    from spendgate.adapters.delta_query import (  # noqa: PLC0415 - slow to load
+        query_tables,
+        rows_as_json,
+    )
+
+    unknown = [name for name in names if name not in GROUPINGS]
+    if unknown:
+        known = ", ".join(GROUPINGS)
+        raise typer.BadParameter(f"{unknown[0]!r} is unknown; known are {known}", param_hint="--by")
+    if not (settings.delta_folder / "spend_events").exists():
+        raise HostError(f"there is no table spend_events in {settings.delta_folder} yet")
+    # Everything in this text comes from the table above and from a parsed time.
+    columns = ", ".join(f"{GROUPINGS[name]} AS {name}" for name in names)
+    keys = ", ".join(GROUPINGS[name] for name in names)
+    where = "" if since is None else f" WHERE occurred_at >= TIMESTAMP '{since.isoformat()}'"
+    sql = (
+        f"SELECT {columns}, COUNT(DISTINCT hold_id) AS requests, SUM(cost_usd) AS cost_usd "  # noqa: S608
+        f"FROM spend_events{where} GROUP BY {keys} ORDER BY cost_usd DESC"
+    )
+    return rows_as_json(query_tables(settings.delta_folder, sql))
