@@ -9,6 +9,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
+from typing import Any
 
 from spendgate.adapters.event_codec import (
     decode_facts,
@@ -41,6 +43,8 @@ from spendgate.gateway.ports import BalanceRow
 _SQL = statements("sqlite/verbs.sql")
 _AUDIT = statements("sqlite/audit.sql")
 _UNKNOWN = Charge()
+_KEYS_AT_ONCE = 1_000
+"""Keys in one query: three values each, far below SQLite's 32,766."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +157,9 @@ class SqliteLedger:
 
 
 def _reserve(connection: sqlite3.Connection, request: ReserveRequest) -> Verdict:
-    existing = connection.execute(_SQL["hold_by_id"], (request.hold_id,)).fetchone()
-    if existing is not None:
+    version, *existing = connection.execute(_SQL["reserve_head"], (request.hold_id,)).fetchone()
+    if existing[0] is not None:
         return _repeated(existing, request)
-    (version,) = connection.execute(_SQL["policy_version"]).fetchone()
     if version != request.policy_version:
         return StalePolicy(version)
     balances, ids = _read_balances(connection, request.claims)
@@ -166,8 +169,8 @@ def _reserve(connection: sqlite3.Connection, request: ReserveRequest) -> Verdict
     return verdict
 
 
-def _repeated(row: tuple[str, str, int, int, str, str, int], request: ReserveRequest) -> Verdict:
-    fingerprint, state, amount, charged, _, facts, _ = row
+def _repeated(row: Sequence[Any], request: ReserveRequest) -> Verdict:
+    fingerprint, state, amount, charged, facts = row
     if fingerprint != request.fingerprint:
         return FingerprintConflict()
     return AlreadyReserved(HoldState(state), amount, charged, decode_facts(facts).model)
@@ -178,13 +181,29 @@ def _read_balances(
 ) -> tuple[dict[BalanceKey, Balance], dict[BalanceKey, int]]:
     balances: dict[BalanceKey, Balance] = {}
     ids: dict[BalanceKey, int] = {}
-    sql = _SQL["balance_by_key"]
-    for claim in claims:
-        for key in claim.keys:
-            row = connection.execute(sql, (key.budget_id, key.scope_value, key.period)).fetchone()
-            if row is not None:
-                ids[key], balances[key] = row[0], Balance(row[1], row[2])
+    keys = [key for claim in claims for key in claim.keys]
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        some = keys[start : start + _KEYS_AT_ONCE]
+        sql = _repeated_marks("balances_by_keys", "keys", "(?, ?, ?)", len(some))
+        asked = [part for key in some for part in (key.budget_id, key.scope_value, key.period)]
+        for bal_id, spent, held, *parts in connection.execute(sql, asked).fetchall():
+            key = BalanceKey(*parts)
+            ids[key], balances[key] = bal_id, Balance(spent, held)
     return balances, ids
+
+
+@cache
+def _repeated_marks(name: str, slot: str, mark: str, count: int) -> str:
+    """Return a statement with as many parameter marks as it has values."""
+    return _SQL[name].replace(f"{{{slot}}}", ", ".join([mark] * count))
+
+
+def _move(
+    connection: sqlite3.Connection, bal_ids: Sequence[int], spent: int, held: int, at: int
+) -> None:
+    if bal_ids:
+        sql = _repeated_marks("move_balances", "ids", "?", len(bal_ids))
+        connection.execute(sql, (spent, held, at, *bal_ids))
 
 
 def _hold(
@@ -196,16 +215,16 @@ def _hold(
     """Write the hold and move every balance; a value seen for the first time gets its row here."""
     at = to_micros(request.facts.occurred_at)
     amount = granted.amount_nano
-    held: list[int] = []
-    for claim in request.claims:
-        key = claim.keys[0]
-        bal_id = ids.get(key)
-        if bal_id is None:
-            row = (key.budget_id, key.scope_value, key.period, amount, at)
-            bal_id = connection.execute(_SQL["insert_balance"], row).lastrowid or 0
-        else:
-            connection.execute(_SQL["hold_on_balance"], (amount, at, bal_id))
-        held.append(bal_id)
+    charged = [claim.keys[0] for claim in request.claims]
+    known = [ids[key] for key in charged if key in ids]
+    _move(connection, known, 0, amount, at)
+    made = [
+        connection.execute(
+            _SQL["insert_balance"], (key.budget_id, key.scope_value, key.period, amount, at)
+        ).lastrowid
+        for key in charged
+        if key not in ids
+    ]
     facts = replace(
         request.facts,
         model=granted.candidate.model,
@@ -218,7 +237,7 @@ def _hold(
             request.hold_id,
             request.fingerprint,
             amount,
-            dump(held),
+            dump([*known, *made]),
             encode_facts(facts),
             to_micros(request.expires_at),
         ),
@@ -244,13 +263,7 @@ def _end(
     connection.execute(
         _SQL["end_hold"], (movement.state.value, movement.charged_nano, sequence, hold_id)
     )
-    connection.executemany(
-        _SQL["move_balance"],
-        [
-            (movement.spent_delta_nano, movement.held_delta_nano, micros, bal_id)
-            for bal_id in _ids(bals)
-        ],
-    )
+    _move(connection, _ids(bals), movement.spent_delta_nano, movement.held_delta_nano, micros)
     connection.execute(
         _SQL["insert_event"],
         (

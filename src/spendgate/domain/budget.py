@@ -114,6 +114,14 @@ class Claim:
     scope: Scope
     window: Window
     limit_nano: int
+    keys: tuple["BalanceKey", ...] = field(init=False)
+    """The balance that this call moves, then those that are read with it (rolling windows)."""
+
+    def __post_init__(self) -> None:
+        value = self.scope.value_text
+        periods = (self.window.key, *self.window.also_keys)
+        keys = tuple(BalanceKey(self.budget.budget_id, value, period) for period in periods)
+        object.__setattr__(self, "keys", keys)
 
     @property
     def soft_nano(self) -> int:
@@ -124,13 +132,6 @@ class Claim:
     def hard_nano(self) -> int:
         """The spend that is never passed."""
         return self.limit_nano * self.budget.hard_cap_ppm // PPM
-
-    @property
-    def keys(self) -> tuple["BalanceKey", ...]:
-        """The balance that this call moves, then those that are read with it (rolling windows)."""
-        value = self.scope.value_text
-        periods = (self.window.key, *self.window.also_keys)
-        return tuple(BalanceKey(self.budget.budget_id, value, period) for period in periods)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -27,8 +27,11 @@ class Offers:
         self, call: Call, policy: Policy, book: PriceBook, at: datetime, terms: Terms
     ) -> None:
         self._call, self._policy, self._book, self._at, self._terms = call, policy, book, at, terms
-        self._ttl = cache_write_ttl(call.body)
-        self._expected_input = estimate_input_tokens(call.body)
+        try:
+            self._ttl = cache_write_ttl(call.body)
+            self._expected_input = estimate_input_tokens(call.body)
+        except UnboundedError as error:
+            raise InvalidRequestError(str(error), error.field) from None
         self._bounds: dict[tuple[int | None, int | None], int] = {}
 
     @property
@@ -80,7 +83,7 @@ class Offers:
             for claim in claims:
                 step = claim.budget.step_from(current)
                 if step is not None and step not in found:
-                    candidate = self.candidate(step)
+                    candidate = self._possible(step)
                     if candidate is not None:
                         found[step] = candidate
                         waiting.append(step)
@@ -107,6 +110,13 @@ class Offers:
             min(fitting, key=lambda one: (one.expected_nano, one.model)).model if fitting else None
         )
 
+    def _possible(self, model: str) -> Candidate | None:
+        """Return the worst case on another model, or None where it has no price or no bound."""
+        try:
+            return self.candidate(model)
+        except InvalidRequestError:
+            return None
+
     def _fitting(
         self,
         models: Iterable[str],
@@ -120,7 +130,7 @@ class Offers:
             is_chat = price is not None and price.kind == "chat"
             if is_chat != (self._call.route == CHAT) or not (allowed is None or model in allowed):
                 continue
-            candidate = self.candidate(model)
+            candidate = self._possible(model)
             if candidate is not None and isinstance(
                 decide(claims, {model: candidate}, model, balances), Granted
             ):

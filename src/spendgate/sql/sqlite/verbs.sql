@@ -1,19 +1,33 @@
 -- name: policy_version
 SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'policy_version'
 
+-- name: reserve_head
+SELECT
+  (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'policy_version'),
+  h.fp,
+  h.state,
+  h.amount,
+  h.charged,
+  h.facts
+FROM (SELECT ? AS hold_id) AS asked
+LEFT JOIN hold AS h USING (hold_id)
+
 -- name: hold_by_id
 SELECT fp, state, amount, charged, bals, facts, events FROM hold WHERE hold_id = ?
 
--- name: balance_by_key
-SELECT bal_id, spent, held
-FROM balance
-WHERE budget_id = ? AND scope_value = ? AND period = ? AND stripe = 0
+-- name: balances_by_keys
+-- {keys} is a list of (?, ?, ?); a cross join keeps the look-ups in the index, one per key
+SELECT a.bal_id, a.spent, a.held, a.budget_id, a.scope_value, a.period
+FROM (VALUES {keys}) AS asked
+CROSS JOIN balance AS a
+WHERE a.budget_id = asked.column1
+  AND a.scope_value = asked.column2
+  AND a.period = asked.column3
+  AND a.stripe = 0
 
 -- name: insert_balance
 INSERT INTO balance (budget_id, scope_value, period, held, touched_at) VALUES (?, ?, ?, ?, ?)
 
--- name: hold_on_balance
-UPDATE balance SET held = held + ?, touched_at = ? WHERE bal_id = ?
 
 -- name: insert_hold
 INSERT INTO hold (hold_id, fp, state, amount, bals, facts, expires_at)
@@ -22,8 +36,10 @@ VALUES (?, ?, 'held', ?, ?, ?, ?)
 -- name: end_hold
 UPDATE hold SET state = ?, charged = ?, events = ? WHERE hold_id = ?
 
--- name: move_balance
-UPDATE balance SET spent = spent + ?, held = held + ?, touched_at = ? WHERE bal_id = ?
+-- name: move_balances
+UPDATE balance
+SET spent = spent + ?, held = held + ?, touched_at = ?
+WHERE bal_id IN ({ids})
 
 -- name: insert_event
 INSERT INTO outbox

@@ -1,0 +1,185 @@
+"""The one place that wires settings to adapters and the gate."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uuid_utils
+
+from spendgate.adapters.delta_sink import DeltaSink
+from spendgate.adapters.openai_upstream import OpenAIUpstream
+from spendgate.adapters.policy_source import default_policy, load_policy
+from spendgate.adapters.price_book import load_price_book, parse_price_row
+from spendgate.adapters.spend_token import SpendTokenVerifier
+from spendgate.adapters.sqlite_ledger import SqliteLedger
+from spendgate.adapters.sqlite_store import SqliteStore
+from spendgate.config import Settings
+from spendgate.domain.price import PriceBook
+from spendgate.errors import HostError, SpendgateError
+from spendgate.gateway.drain import FlushReport, flush_outbox
+from spendgate.gateway.gateway import Gateway
+from spendgate.gateway.terms import Terms
+
+_log = logging.getLogger(__name__)
+_SQLITE = "sqlite:///"
+CLOSE_SECONDS = 10.0
+"""How long a closing host waits for a chore that is in the middle of something."""
+
+
+def utc_now() -> datetime:
+    """Return the time; the only clock of a running host."""
+    return datetime.now(UTC)
+
+
+def new_request_id() -> str:
+    """Return a time-ordered random id (UUIDv7)."""
+    return str(uuid_utils.uuid7())
+
+
+def open_ledger(settings: Settings) -> SqliteLedger:
+    """Open the ledger that the settings name, creating an embedded one if there is none.
+
+    Raises:
+        HostError: if the URL has a scheme that this version doesn't know.
+        LedgerUnavailableError: if the file can't be opened.
+        LedgerBrokenError: if it is no ledger.
+    """
+    url = settings.ledger_location
+    if not url.startswith(_SQLITE):
+        scheme = url.partition(":")[0]
+        raise HostError(f"ledger URL scheme {scheme!r} isn't known; use sqlite:///path/ledger.db")
+    store = SqliteStore(
+        Path(url.removeprefix(_SQLITE)),
+        synchronous=settings.sqlite_synchronous,
+        busy_seconds=settings.sqlite_busy_seconds,
+    )
+    ledger = SqliteLedger(store)
+    store.session()  # a file that can't be used is reported now, not at the first call
+    return ledger
+
+
+def open_price_book(settings: Settings, ledger: SqliteLedger | None = None) -> PriceBook:
+    """Return the shipped prices, the chosen overlays, and the ledger's own dated rows on top."""
+    rows = [] if ledger is None else ledger.policies.prices()
+    extra = [parse_price_row(json.loads(row), where="the ledger's prices") for row in rows]
+    return load_price_book(settings.price_overlays, extra)
+
+
+def apply_policy(settings: Settings, ledger: SqliteLedger) -> list[str]:
+    """Bring the policy file into the ledger; return the budgets kept because people own them.
+
+    Without a file, a ledger that has no budget gets the one of the `BUDGET_*` settings.
+    """
+    if settings.budgets_file is not None:
+        book = open_price_book(settings, ledger)
+        policy = load_policy(settings.budgets_file, book=book, at=utc_now())
+        return ledger.policies.import_policy(policy)
+    if not ledger.policies.policy().budgets:
+        ledger.policies.import_policy(default_policy(settings))
+    return []
+
+
+def build_gateway(settings: Settings, ledger: SqliteLedger) -> Gateway:
+    """Wire a gate over a ledger.
+
+    Raises:
+        HostError: if the upstream is missing or the signing key is set but empty.
+    """
+    if settings.upstream_url is None:
+        raise HostError("no model server: give --upstream URL or set SPENDGATE_UPSTREAM_URL")
+    key = settings.signing_key
+    if key is not None and not key.get_secret_value().strip():
+        raise HostError("SPENDGATE_SIGNING_KEY is set but empty; unset it or give it a key")
+    api_key = settings.upstream_api_key
+    return Gateway(
+        ledger,
+        OpenAIUpstream(
+            settings.upstream_url,
+            api_key=None if api_key is None else api_key.get_secret_value(),
+            timeout_seconds=settings.upstream_timeout_seconds,
+            connect_seconds=settings.connect_timeout_seconds,
+        ),
+        lambda: open_price_book(settings, ledger),
+        clock=utc_now,
+        new_id=new_request_id,
+        verifier=None if key is None else SpendTokenVerifier(key.get_secret_value()),
+        terms=Terms(
+            geo=settings.geo,
+            default_max_tokens=settings.default_max_tokens,
+            expected_output_tokens=settings.expected_output_tokens,
+            held_wait_seconds=settings.held_wait_seconds,
+            hold_seconds=settings.hold_seconds,
+            bills_5xx=settings.upstream_bills_5xx,
+            answers_kept_max=settings.answers_kept_max,
+        ),
+    )
+
+
+class RunningHost:
+    """A gate with its chores: flush the outbox, expire holds, reread the policy."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.ledger = open_ledger(settings)
+        self.gateway = build_gateway(settings, self.ledger)
+        self._stopped = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start the chores in the background; a call never waits for them."""
+        chores = (
+            ("flush", self._flush, self._settings.flush_seconds),
+            ("sweep", self._sweep, self._settings.sweep_seconds),
+            ("policy", self.gateway.refresh, self._settings.policy_seconds),
+        )
+        for name, chore, seconds in chores:
+            arguments = (name, chore, seconds)
+            thread = threading.Thread(
+                target=self._repeat, args=arguments, name=f"spendgate-{name}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """Stop the chores, deliver what waits in the outbox, close the ledger."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(timeout=CLOSE_SECONDS)
+        self._tried("flush", self._flush)
+        self.ledger.close()
+
+    def _repeat(self, name: str, chore: Callable[[], object], seconds: float) -> None:
+        while not self._stopped.wait(seconds):
+            self._tried(name, chore)
+
+    def _tried(self, name: str, chore: Callable[[], object]) -> None:
+        try:
+            chore()
+        except SpendgateError as error:
+            # The chore comes round again: the outbox keeps its events, a due hold stays due.
+            _log.warning("%s failed and will be tried again: %s", name, error)
+
+    def _flush(self) -> None:
+        drain_outbox(self.ledger, self._settings)
+
+    def _sweep(self) -> None:
+        self.ledger.sweep(utc_now())
+        self.gateway.settle_late()
+
+
+def drain_outbox(ledger: SqliteLedger, settings: Settings) -> FlushReport | None:
+    """Deliver the outbox to the home's Delta tables; None if another process is doing it.
+
+    Raises:
+        SinkUnavailableError: if the sink can't take a batch now; nothing is lost.
+    """
+    sink = DeltaSink(settings.delta_folder)
+    with sink.sole_flusher() as is_sole:
+        if not is_sole:
+            return None
+        sink.create_tables()
+        limit = settings.flush_events_max
+        return flush_outbox(ledger.outbox, sink, ledger.ledger_id, limit)
