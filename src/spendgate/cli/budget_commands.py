@@ -102,7 +102,7 @@ def set_budget(
     ledger: Ledger = None,
 ) -> None:
     """Add a budget, or change the named fields of one; the row is then owned by people."""
-    named = {
+    named: dict[str, object] = {
         "scope": None if scope is None else dict(parse_scope(scope).parts),
         "limit_usd": limit,
         "window": window,
@@ -145,7 +145,7 @@ def raise_budget(
     """Add money to a budget, for a time or for good; each raise is a row of its own."""
     if expires_at is not None and lasting is not None:
         raise typer.BadParameter("give --expires-at or --for, not both")
-    now = utc_now()
+    now = utc_now().replace(microsecond=0)
     end = None if expires_at is None else parse_instant(expires_at)
     if lasting is not None:
         end = now + parse_duration(lasting)
@@ -194,12 +194,12 @@ def _as_json(policy: Policy, budget: Budget, now: datetime) -> dict[str, object]
 
 def _as_row(policy: Policy, budget: Budget, now: datetime) -> list[object]:
     shown = budget_as_json(budget)
-    limit = usd_text(policy.limit(budget, now))
-    raised = "" if limit == shown["limit_usd"] else f" (of which raised: {shown['limit_usd']} + …)"
+    raised = policy.limit(budget, now) - budget.limit_nano
+    limit = usd_text(budget.limit_nano)
     return [
         budget.budget_id,
         budget.scope.text,
-        f"{limit}{raised}",
+        f"{limit} + {usd_text(raised)}" if raised else limit,
         shown["window"] if budget.tz == "UTC" else f"{shown['window']} {budget.tz}",
         budget.soft_cap_ppm / PPM,
         budget.hard_cap_ppm / PPM,

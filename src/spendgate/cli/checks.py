@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import httpx
-
 from spendgate.adapters.policy_source import load_policy, unpriced_steps
-from spendgate.adapters.spend_token import KEY_BYTES_MIN
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.bootstrap import open_price_book, utc_now
 from spendgate.cli.options import opened_ledger
@@ -97,6 +94,8 @@ def _signing_key(settings: Settings) -> Check:
     if key is None:
         way_out = "set SPENDGATE_SIGNING_KEY so that callers must prove who they are"
         return Check("signing key", Status.WARN, "callers say themselves who pays", way_out)
+    from spendgate.adapters.spend_token import KEY_BYTES_MIN  # noqa: PLC0415 - slow to load
+
     way_out = f"use at least {KEY_BYTES_MIN} random bytes"
     if not key.get_secret_value().strip():
         return Check("signing key", Status.FAIL, "is empty: no host starts", way_out)
@@ -110,6 +109,8 @@ def _upstream(settings: Settings) -> Check:
     if url is None:
         way_out = "give --upstream to a host, or set SPENDGATE_UPSTREAM_URL"
         return Check("upstream", Status.WARN, "no model server is configured", way_out)
+    import httpx  # noqa: PLC0415 - slow to load
+
     key = settings.upstream_api_key
     headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
     base = url.rstrip("/").removesuffix("/v1")

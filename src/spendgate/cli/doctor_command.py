@@ -4,6 +4,7 @@ import typer
 
 from spendgate.cli.checks import Status, run_checks
 from spendgate.cli.console import print_json, print_table, say
+from spendgate.cli.host_commands import Budgets, Upstream
 from spendgate.cli.options import Home, Json, Ledger, settings_from
 
 FAILED = 1
@@ -14,9 +15,16 @@ def add_to(program: typer.Typer) -> None:
     program.command("doctor")(doctor)
 
 
-def doctor(home: Home = None, ledger: Ledger = None, as_json: Json = False) -> None:
+def doctor(
+    home: Home = None,
+    ledger: Ledger = None,
+    upstream: Upstream = None,
+    budgets: Budgets = None,
+    as_json: Json = False,
+) -> None:
     """Check this installation; each line says what to do. Exits 1 if anything fails."""
-    found = run_checks(settings_from(home, ledger))
+    settings = settings_from(home, ledger, upstream_url=upstream, budgets_file=budgets)
+    found = run_checks(settings)
     if as_json:
         print_json(
             [

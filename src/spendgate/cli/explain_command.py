@@ -8,7 +8,6 @@ from typing import Annotated, cast
 import typer
 
 from spendgate.adapters.plain_data import as_mapping
-from spendgate.adapters.spend_token import mint_token
 from spendgate.bootstrap import build_gateway, utc_now
 from spendgate.cli.console import print_json, print_records, say
 from spendgate.cli.options import (
@@ -87,6 +86,8 @@ def _vouched(
     key = settings.signing_key
     if key is None or "spend_token" in own or not scopes:
         return {"tags": (as_mapping(own.get("tags")) or {}) | tags} if tags else {}
+    from spendgate.adapters.spend_token import mint_token  # noqa: PLC0415 - slow to load
+
     token = mint_token(
         key.get_secret_value(), scopes, tags=tags, ttl_seconds=TOKEN_SECONDS, now=utc_now()
     )

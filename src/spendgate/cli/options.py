@@ -56,17 +56,22 @@ def opened_ledger(settings: Settings, *, may_create: bool = False) -> Generator[
     Raises:
         HostError: if there is none yet and the command has nothing to write to it.
     """
-    url = settings.ledger_location
-    if not may_create and url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
+    if not may_create and not has_ledger(settings):
         raise HostError(
-            f"there is no ledger at {url}; give --home or --ledger, or start with "
-            "`spendgate budget import` or `spendgate serve`"
+            f"there is no ledger at {settings.ledger_location}; give --home or --ledger, or start "
+            "with `spendgate budget import` or `spendgate serve`"
         )
     ledger = open_ledger(settings)
     try:
         yield ledger
     finally:
         ledger.close()
+
+
+def has_ledger(settings: Settings) -> bool:
+    """Tell whether an embedded ledger's file exists; other ledgers answer when they are opened."""
+    url = settings.ledger_location
+    return not url.startswith(_SQLITE) or Path(url.removeprefix(_SQLITE)).exists()
 
 
 def parse_scope(text: str) -> Scope:

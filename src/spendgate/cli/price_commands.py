@@ -1,6 +1,7 @@
 """`spendgate price list|set`: the dated prices that calls are held and charged at."""
 
 import json
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from spendgate.cli.options import (
     Home,
     Json,
     Ledger,
+    has_ledger,
     opened_ledger,
     parse_instant,
     settings_from,
@@ -48,9 +50,9 @@ def list_prices(
     as_json: Json = False,
 ) -> None:
     """List the prices in force now, USD per million tokens."""
-    # No ledger is needed to read the shipped prices, so a missing one is opened empty.
     settings = settings_from(home, ledger)
-    with opened_ledger(settings, may_create=True) as opened:
+    # The shipped prices can be read before there is a ledger.
+    with opened_ledger(settings) if has_ledger(settings) else nullcontext() as opened:
         book = open_price_book(settings, opened)
     now = utc_now()
     if model is not None and model not in book.models():

@@ -38,6 +38,7 @@ def make_program() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # boxes would break an error into several lines
     )
     host_commands.add_to(program)
     budgets = budget_commands.make_group()

@@ -96,10 +96,7 @@ def _start(text: str) -> datetime:
 
 
 def _sums(settings: Settings, names: list[str], since: datetime | None) -> list[dict[str, object]]:
-    from spendgate.adapters.delta_query import (  # noqa: PLC0415 - slow to load
-        query_tables,
-        rows_as_json,
-    )
+    from spendgate.adapters.delta_query import query_rows  # noqa: PLC0415 - slow to load
 
     unknown = [name for name in names if name not in GROUPINGS]
     if unknown:
@@ -115,4 +112,4 @@ def _sums(settings: Settings, names: list[str], since: datetime | None) -> list[
         f"SELECT {columns}, COUNT(DISTINCT hold_id) AS requests, SUM(cost_usd) AS cost_usd "  # noqa: S608
         f"FROM spend_events{where} GROUP BY {keys} ORDER BY cost_usd DESC"
     )
-    return rows_as_json(query_tables(settings.delta_folder, sql))
+    return query_rows(settings.delta_folder, sql)

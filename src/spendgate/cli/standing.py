@@ -1,38 +1,52 @@
 """Where every budget stands in its current window, one row per value of its scope."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.domain.budget import Budget, Claim, Policy
-from spendgate.domain.scope import Scope
+from spendgate.domain.scope import TAG_PREFIX, Identity, Scope
 from spendgate.domain.window import window_at
+from spendgate.gateway.ports import BalanceRow
 from spendgate.gateway.reply import budget_object
 
 
 def standing(ledger: SqliteLedger, at: datetime) -> list[dict[str, object]]:
     """Return limit, spent, held, remaining and status of each budget and value."""
     policy = ledger.policies.policy()
-    values: dict[str, set[str]] = {}
-    for row in ledger.balances():
-        values.setdefault(row.budget_id, set()).add(row.scope_value)
-    claims = [
-        claim
-        for budget in policy.budgets
-        for claim in _claims(policy, budget, values.get(budget.budget_id, set()), at)
-    ]
+    rows = ledger.balances()
+    claims = [claim for budget in policy.budgets for claim in _claims(policy, budget, rows, at)]
     return [budget_object(position) for position in ledger.positions(claims)]
 
 
-def _claims(policy: Policy, budget: Budget, values: set[str], at: datetime) -> list[Claim]:
+def _claims(
+    policy: Policy, budget: Budget, rows: Sequence[BalanceRow], at: datetime
+) -> list[Claim]:
     window = window_at(budget.window, budget.tz, at)
+    periods = {window.key, *window.also_keys}
+    values = {
+        row.scope_value
+        for row in rows
+        if row.budget_id == budget.budget_id and row.period in periods
+    }
+    bound = [scope for value in sorted(values) if (scope := _bound(budget, value)) is not None]
+    # A wildcard that nobody has used in this window still shows its limit.
+    scopes = bound if budget.scope.wildcards and bound else [budget.scope]
     limit = policy.limit(budget, at)
-    # A wildcard that nobody used yet still shows its limit.
-    scopes = [_bound(budget, value) for value in sorted(values)] or [budget.scope]
     return [Claim(budget, scope, window, limit) for scope in scopes]
 
 
-def _bound(budget: Budget, value_text: str) -> Scope:
-    if not budget.scope.parts:
-        return budget.scope
-    named = zip(budget.scope.dimensions, value_text.split(","), strict=True)
-    return Scope.parse(",".join(f"{name}:{value}" for name, value in named))
+def _bound(budget: Budget, value_text: str) -> Scope | None:
+    """Return a budget's scope with a balance's values; None if they are of an earlier scope."""
+    values = value_text.split(",")
+    if len(values) != len(budget.scope.parts):
+        return None
+    named = zip(budget.scope.dimensions, values, strict=True)
+    scope = Scope.parse(",".join(f"{name}:{value}" for name, value in named))
+    return scope if budget.scope.match(Identity(*_split(scope))) == scope else None
+
+
+def _split(scope: Scope) -> tuple[dict[str, str], dict[str, str]]:
+    values = {name: value for name, value in scope.parts if not name.startswith(TAG_PREFIX)}
+    tags = {name: value for name, value in scope.parts if name.startswith(TAG_PREFIX)}
+    return values, {name.removeprefix(TAG_PREFIX): value for name, value in tags.items()}

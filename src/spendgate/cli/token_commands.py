@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from spendgate.adapters.spend_token import describe_token, mint_token
 from spendgate.bootstrap import utc_now
 from spendgate.cli.console import print_json, print_records, say
 from spendgate.cli.options import Json, Tags, parse_pairs, settings_from
@@ -39,6 +38,8 @@ def mint(
     as_json: Json = False,
 ) -> None:
     """Mint a spend token, signed with SPENDGATE_SIGNING_KEY."""
+    from spendgate.adapters.spend_token import mint_token  # noqa: PLC0415 - slow to load
+
     key = _signing_key(settings_from(None))
     if key is None:
         raise TokenError(
@@ -73,6 +74,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a token says and whether our key vouches for it; exits 1 if it doesn't."""
+    from spendgate.adapters.spend_token import describe_token  # noqa: PLC0415 - slow to load
+
     key = _signing_key(settings_from(None))
     text = sys.stdin.read().strip() if token == "-" else token  # noqa: S105 - a dash is no secret
     described = describe_token(text, key)
