@@ -43,7 +43,7 @@ from spendgate.domain.window import WindowError, parse_time_zone
 
 LIMIT_USD_MAX = Decimal(9_200_000_000)
 """What a ledger's 64-bit nano-USD column holds, rounded down to a number people remember."""
-ALERT_MAX = Decimal(10)
+FRACTION_MAX = Decimal(10)
 """Alerts above the limit make sense for shadow budgets; ten times it is a slip of the keyboard."""
 TEXT_CHARACTERS_MAX = 500
 
@@ -65,7 +65,7 @@ def _read_number(value: object) -> Decimal:
 def _read_usd(value: object) -> Decimal:
     amount = _read_number(value)
     if amount <= 0:
-        raise ValueError(f"{amount:f} must be above 0; pause the scope to allow nothing at all")
+        raise ValueError(f"{amount} must be above 0; pause the scope to allow nothing at all")
     if amount > LIMIT_USD_MAX:
         raise ValueError(f"{amount:g} USD is more than a ledger can hold ({LIMIT_USD_MAX:f})")
     if amount != round(amount, 9):
@@ -77,6 +77,8 @@ def _read_fraction(value: object) -> Decimal:
     fraction = _read_number(value)
     if fraction <= 0:
         raise ValueError(f"{fraction} must be above 0")
+    if fraction > FRACTION_MAX:
+        raise ValueError(f"{fraction} is above {FRACTION_MAX}; write a fraction of the limit")
     if fraction != round(fraction, 6):
         raise ValueError(f"{str(value)[:40]} has more than six decimals")
     return fraction
@@ -222,9 +224,7 @@ class BudgetRow(_Row):
 
     @field_validator("alerts")
     @classmethod
-    def _alerts_are_near(cls, alerts: tuple[Decimal, ...]) -> tuple[Decimal, ...]:
-        if far := [one for one in alerts if one > ALERT_MAX]:
-            raise ValueError(f"{far[0]} is above {ALERT_MAX}; alerts are fractions of the limit")
+    def _alerts_ascend(cls, alerts: tuple[Decimal, ...]) -> tuple[Decimal, ...]:
         return tuple(sorted(set(alerts)))
 
     @field_validator("bound")
