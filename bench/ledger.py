@@ -1,4 +1,4 @@
-"""Reserve and settle on the embedded ledger: 400 requests a second from 4 processes, 6 scopes each."""
+"""Reserve and settle on the embedded ledger: 400 requests a second, 4 processes, 6 scopes each."""
 
 import multiprocessing
 import random
