@@ -190,6 +190,7 @@ def model_as_json(limits: ModelLimits) -> dict[str, object]:
         "max_output_tokens": limits.output_tokens_max,
         "min_output_tokens": limits.min_output_tokens,
         "tool_preamble_tokens": limits.tool_preamble_tokens,
+        "template_tokens": limits.template_tokens,
     }
 
 
@@ -249,6 +250,7 @@ def model_of(row: ModelRow) -> ModelLimits:
         output_tokens_max=row.max_output_tokens,
         min_output_tokens=row.min_output_tokens,
         tool_preamble_tokens=row.tool_preamble_tokens,
+        template_tokens=row.template_tokens,
     )
 
 

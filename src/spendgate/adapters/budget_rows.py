@@ -271,6 +271,7 @@ class ModelRow(_Row):
     max_output_tokens: Tokens | None = None
     min_output_tokens: Tokens | None = None
     tool_preamble_tokens: Annotated[StrictInt, Field(ge=0, le=10**9)] | None = None
+    template_tokens: Annotated[StrictInt, Field(ge=0, le=10**9)] | None = None
 
 
 def steps_of(rows: Iterable[DowngradeRow]) -> tuple[DowngradeStep, ...]:

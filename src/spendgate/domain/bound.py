@@ -17,8 +17,12 @@ NESTING_MAX = 64
 """Deepest nesting of a field; real requests stay below 20, and parsers recurse."""
 
 TOKENS_PER_MESSAGE = 8
-TEMPLATE_TOKENS = 32
-"""What a chat template adds to each message, and once; above it, pass `template_tokens`."""
+TEMPLATE_TOKENS = 128
+"""What a chat template adds to each message, and once. The longest default system prompt of a model
+on Databricks is gpt-oss's with about 70 tokens; a self-hosted model with a longer one needs
+`template_tokens`."""
+TOOL_PREAMBLE_TOKENS = 512
+"""The hidden prompt that comes with tools or a response format: hundreds of tokens on Claude."""
 
 # They steer sampling or the transport and never reach the prompt. Everything else counts.
 _NOT_PROMPT = frozenset(
@@ -79,8 +83,8 @@ _IMAGE_WORDS = frozenset({"image", "images"})
 _UNBOUNDED_WORDS = frozenset(
     {"audio", "document", "file", "media", "reference", "screenshot", "upload", "video"}
 )
-_WAY_OUT = "leave it out, or use a budget with a bound other than strict"
-_IMAGE_WAY_OUT = "configure an image cap for this model, or send text only"
+_WAY_OUT = "leave it out"
+_IMAGE_WAY_OUT = "set models.<model>.image_tokens in the policy, or send text only"
 
 
 class UnboundedError(ValueError):
@@ -102,7 +106,7 @@ def input_tokens_max(
     body: Mapping[str, object],
     *,
     image_tokens: int | None = None,
-    tool_preamble_tokens: int = 512,
+    tool_preamble_tokens: int = TOOL_PREAMBLE_TOKENS,
     template_tokens: int = TEMPLATE_TOKENS,
 ) -> int:
     """Bound the input tokens of a chat, completion, response or embedding request.

@@ -95,6 +95,7 @@ class ModelLimits:
     output_tokens_max: int | None = None
     min_output_tokens: int | None = None
     tool_preamble_tokens: int | None = None
+    template_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

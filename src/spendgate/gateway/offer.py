@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from spendgate.domain.bound import (
+    TEMPLATE_TOKENS,
+    TOOL_PREAMBLE_TOKENS,
     UnboundedError,
     cache_write_ttl,
     estimate_input_tokens,
@@ -32,7 +34,7 @@ class Offers:
             self._expected_input = estimate_input_tokens(call.body)
         except UnboundedError as error:
             raise InvalidRequestError(str(error), error.field) from None
-        self._bounds: dict[tuple[int | None, int | None], int] = {}
+        self._bounds: dict[tuple[int | None, ...], int] = {}
 
     @property
     def write_ttl(self) -> str | None:
@@ -138,18 +140,15 @@ class Offers:
         return found
 
     def _input_max(self, limits: ModelLimits) -> int:
-        key = (limits.image_tokens, limits.tool_preamble_tokens)
+        key = (limits.image_tokens, limits.tool_preamble_tokens, limits.template_tokens)
         if key not in self._bounds:
-            preamble = limits.tool_preamble_tokens
+            image, preamble, template = key
             try:
-                self._bounds[key] = (
-                    input_tokens_max(self._call.body, image_tokens=limits.image_tokens)
-                    if preamble is None
-                    else input_tokens_max(
-                        self._call.body,
-                        image_tokens=limits.image_tokens,
-                        tool_preamble_tokens=preamble,
-                    )
+                self._bounds[key] = input_tokens_max(
+                    self._call.body,
+                    image_tokens=image,
+                    tool_preamble_tokens=TOOL_PREAMBLE_TOKENS if preamble is None else preamble,
+                    template_tokens=TEMPLATE_TOKENS if template is None else template,
                 )
             except UnboundedError as error:
                 raise InvalidRequestError(str(error), error.field) from None
