@@ -6,23 +6,22 @@ the wait where SQLite's own busy handler starves a writer for seconds, and a che
 somebody's commit is most of the p99, so a background thread does it.
 """
 
-import fcntl
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 from pathlib import Path
-from typing import IO
 
+from spendgate.adapters.sqlite_guard import SqliteGuard
+from spendgate.adapters.sqlite_session import SqliteSession, configure, connect
 from spendgate.adapters.statements import sql_text
 from spendgate.errors import LedgerBrokenError, LedgerUnavailableError
 
 SCHEMA_VERSION = 1
-CHECKPOINT_SECONDS = 0.25
-_POLL_SECONDS = (0.00005, 0.0001, 0.0002, 0.0004)
-_CACHED_STATEMENTS = 256
 
 Row = tuple[object, ...]
 
@@ -30,7 +29,9 @@ Row = tuple[object, ...]
 class SqliteStore:
     """A ledger file with one writing and one reading connection per process.
 
-    Connections belong to a process id: after a fork they are opened anew, never shared.
+    SQLite's connections don't survive a fork, not even to be closed: its locks would be lost and
+    the last process to close would delete the log under the others. So they are closed before
+    every fork, and both sides open their own when they next need one.
     """
 
     def __init__(
@@ -40,79 +41,139 @@ class SqliteStore:
         self._synchronous = synchronous
         self._busy_seconds = busy_seconds
         self._opening = threading.Lock()
-        self._session: _Session | None = None
+        self._session: SqliteSession | None = None
+        _close_before_forks()
+        _stores.add(self)
 
-    def session(self) -> "_Session":
+    def session(self) -> SqliteSession:
         """Return this process's connections, opening them and creating the schema if needed.
 
         Raises:
             LedgerUnavailableError: if the file can't be opened now.
-            LedgerBrokenError: if it is no ledger of this version.
+            LedgerBrokenError: if it is no ledger of this version, or has been lost.
         """
         current = self._session
-        if current is not None and current.pid == os.getpid():
+        if current is not None and current.is_open and current.pid == os.getpid():
             return current
-        with self._opening:
+        if not self._opening.acquire(timeout=self._busy_seconds):
+            raise LedgerUnavailableError(f"the ledger wasn't opened within {self._busy_seconds} s")
+        try:
             current = self._session
-            if current is None or current.pid != os.getpid():
+            if current is not None and current.pid != os.getpid():
+                raise LedgerUnavailableError(
+                    "this process was forked in the middle of a ledger transaction; fork before it"
+                )
+            if current is None or not current.is_open:
                 with self._errors():
-                    current = self._open()
-                self._session = current
+                    current = self._session = self._open()
             return current
+        finally:
+            self._opening.release()
 
     @contextmanager
     def write(self) -> Generator[sqlite3.Connection]:
         """Run one transaction alone; it commits at the end of the block or leaves nothing."""
-        session = self.session()
-        with self._errors(), session.writing(self._busy_seconds) as connection:
-            yield connection
+        deadline = time.monotonic() + self._busy_seconds
+        session = self._locked(lambda one: one.write_lock, deadline)
+        try:
+            with self._errors(), session.transaction(deadline) as connection:
+                yield connection
+        finally:
+            session.write_lock.release()
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Run one query on the last committed state, without waiting for writers."""
-        session = self.session()
-        with self._errors(), session.read_lock:
-            return session.reader.execute(sql, parameters).fetchall()
+        with self._reading() as reader:
+            return reader.execute(sql, parameters).fetchall()
 
     @contextmanager
     def snapshot(self) -> Generator[sqlite3.Connection]:
         """Run several queries on one committed state."""
-        session = self.session()
-        with self._errors(), session.read_lock:
-            session.reader.execute("BEGIN")
+        with self._reading() as reader:
+            reader.execute("BEGIN")
             try:
-                yield session.reader
+                yield reader
             finally:
-                session.reader.execute("COMMIT")
+                reader.execute("COMMIT")
 
     def close(self) -> None:
         """Stop the checkpointer and close this process's connections."""
-        session, self._session = self._session, None
-        if session is not None and session.pid == os.getpid():
-            session.close()
+        with self._opening:
+            session, self._session = self._session, None
+            if session is not None and session.pid == os.getpid():
+                session.close()
 
-    def _open(self) -> "_Session":
+    def pause(self) -> bool:
+        """Close the connections until `resume`; False if somebody is too long in the middle."""
+        if not self._opening.acquire(timeout=self._busy_seconds):
+            return False
+        # A session that stays open is left where it is, so that a forked child refuses it.
+        session = self._session
+        if session is not None and session.pid == os.getpid() and session.close(self._busy_seconds):
+            self._session = None
+        return True
+
+    def resume(self) -> None:
+        """Let the connections be opened again."""
+        self._opening.release()
+
+    @contextmanager
+    def _reading(self) -> Generator[sqlite3.Connection]:
+        deadline = time.monotonic() + self._busy_seconds
+        session = self._locked(lambda one: one.read_lock, deadline)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            guard = open(f"{self.path}.lock", "a+b")  # noqa: PTH123, SIM115 - kept open for its lock
-        except OSError as error:
-            raise LedgerUnavailableError(
-                f"the ledger's folder {self.path.parent} can't be written: {error.strerror}"
-            ) from error
-        session = _Session(self.path, guard, self._synchronous)
-        with session.writing(self._busy_seconds, begin=False) as connection:
-            self._check_schema(connection)
-        return session
+            with self._errors():
+                yield session.reader
+        finally:
+            session.read_lock.release()
 
-    def _check_schema(self, connection: sqlite3.Connection) -> None:
-        found = connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'meta'"
-        ).fetchone()
-        if found is None:
-            any_table = connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone()
-            if any_table is not None:
-                raise LedgerBrokenError(f"{self.path} is a SQLite file but no spendgate ledger")
-            script = sql_text("sqlite/0001_ledger.sql")
-            connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nCOMMIT;")
+    def _locked(
+        self, lock_of: Callable[[SqliteSession], threading.Lock], deadline: float
+    ) -> SqliteSession:
+        """Return the open session with one of its locks held; a fork may close it meanwhile."""
+        while True:
+            session = self.session()
+            lock = lock_of(session)
+            if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                raise LedgerUnavailableError(f"the ledger was busy for {self._busy_seconds} s")
+            if session.is_open:
+                return session
+            lock.release()
+
+    def _open(self) -> SqliteSession:
+        with ExitStack() as opened:
+            guard = opened.enter_context(closing(SqliteGuard(self.path)))
+            # Alone: SQLite has no busy handler for the switch to WAL.
+            with guard.held(time.monotonic() + self._busy_seconds):
+                self._refuse_lost_ledger(guard)
+                writer, reader, mover = (
+                    opened.enter_context(closing(connect(self.path))) for _ in range(3)
+                )
+                is_new = self._is_new(writer)
+                for connection in (writer, reader, mover):
+                    configure(connection, self._synchronous)
+                if is_new:
+                    script = sql_text("sqlite/0001_ledger.sql")
+                    writer.executescript(f"BEGIN IMMEDIATE;\n{script}\nCOMMIT;")
+                guard.mark()
+            opened.pop_all()
+        return SqliteSession(writer, reader, mover, guard)
+
+    def _refuse_lost_ledger(self, guard: SqliteGuard) -> None:
+        is_empty = not self.path.exists() or self.path.stat().st_size == 0
+        if guard.is_marked and is_empty:
+            raise LedgerBrokenError(
+                f"the ledger that was at {self.path} is gone or empty; restore it from a copy, or "
+                f"remove {guard.path} to start from zero"
+            )
+
+    def _is_new(self, connection: sqlite3.Connection) -> bool:
+        """Say whether the schema is still to be made; changes nothing, it may be another's file."""
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        if not names:
+            return True
+        if "meta" not in names:
+            raise LedgerBrokenError(f"{self.path} is a SQLite file but no spendgate ledger")
         row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
         version = row[0] if row else "none"
         if version != str(SCHEMA_VERSION):
@@ -120,6 +181,7 @@ class SqliteStore:
                 f"{self.path} has ledger schema {version}, this spendgate knows {SCHEMA_VERSION}; "
                 "use the spendgate version that wrote it"
             )
+        return False
 
     @contextmanager
     def _errors(self) -> Generator[None]:
@@ -136,108 +198,24 @@ class SqliteStore:
             ) from error
 
 
-class _Session:
-    """The connections of one process."""
-
-    def __init__(self, path: Path, guard: IO[bytes], synchronous: str) -> None:
-        self.pid = os.getpid()
-        self.read_lock = threading.Lock()
-        self._write_lock = threading.Lock()
-        self._guard = guard
-        self._writer = _connect(path, synchronous)
-        self.reader = _connect(path, synchronous)
-        self._stopped = threading.Event()
-        self._path, self._synchronous = path, synchronous
-        self._checkpointer = threading.Thread(
-            target=self._checkpoint_forever, name="spendgate-checkpoint", daemon=True
-        )
-        self._checkpointer.start()
-
-    @contextmanager
-    def writing(self, busy_seconds: float, *, begin: bool = True) -> Generator[sqlite3.Connection]:
-        deadline = time.monotonic() + busy_seconds
-        if not self._write_lock.acquire(timeout=busy_seconds):
-            raise LedgerUnavailableError(f"the ledger was busy for {busy_seconds} s")
-        try:
-            self._take_guard(deadline, busy_seconds)
-            try:
-                yield from self._transaction(begin)
-            finally:
-                fcntl.flock(self._guard, fcntl.LOCK_UN)
-        finally:
-            self._write_lock.release()
-
-    def _transaction(self, begin: bool) -> Generator[sqlite3.Connection]:
-        if begin:
-            self._writer.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._writer
-        except BaseException:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
-            raise
-        if begin:
-            try:
-                self._writer.execute("COMMIT")
-            except sqlite3.Error:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
-
-    def _take_guard(self, deadline: float, busy_seconds: float) -> None:
-        """Take the file lock by polling: a blocking flock never times out on a stopped holder."""
-        attempt = 0
-        while True:
-            try:
-                fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise LedgerUnavailableError(
-                        f"another process held the ledger for {busy_seconds} s"
-                    ) from None
-                time.sleep(_POLL_SECONDS[min(attempt, len(_POLL_SECONDS) - 1)])
-                attempt += 1
-            else:
-                return
-
-    def _checkpoint_forever(self) -> None:
-        """Move the log into the file off everybody's path; truncate it when all is quiet."""
-        connection = _connect(self._path, self._synchronous)
-        last_moved, was_truncated = -1, False
-        while not self._stopped.wait(CHECKPOINT_SECONDS):
-            # A checkpoint that fails (a full disk, a busy reader) only leaves the log longer;
-            # the writer meets the same trouble and reports it.
-            try:
-                _, log_frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if log_frames != last_moved:
-                    last_moved, was_truncated = log_frames, False
-                elif not was_truncated and log_frames > 0:
-                    connection.execute("PRAGMA busy_timeout = 0")
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                    last_moved, was_truncated = -1, True
-            except sqlite3.Error:
-                last_moved = -1
-        connection.close()
-
-    def close(self) -> None:
-        self._stopped.set()
-        self._checkpointer.join(timeout=5)
-        self._writer.close()
-        self.reader.close()
-        self._guard.close()
+_stores: "weakref.WeakSet[SqliteStore]" = weakref.WeakSet()
+_paused: list[SqliteStore] = []
+_forking = threading.Lock()
 
 
-def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=_CACHED_STATEMENTS,
-        timeout=1.0,
+@cache
+def _close_before_forks() -> None:
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    return connection
+
+
+def _before_fork() -> None:
+    _forking.acquire()
+    _paused.extend(store for store in list(_stores) if store.pause())
+
+
+def _after_fork() -> None:
+    while _paused:
+        _paused.pop().resume()
+    _forking.release()
