@@ -134,6 +134,7 @@ class SqliteLedger:
             differences = connection.execute(_AUDIT["balance_differences"]).fetchall()
             holds = connection.execute(_AUDIT["hold_differences"]).fetchall()
             (orphans,) = connection.execute(_AUDIT["orphans"]).fetchone()
+            (strays,) = connection.execute(_AUDIT["strays"]).fetchone()
             balances, events, open_holds, spent = connection.execute(_AUDIT["counts"]).fetchone()
         problems = [
             f"budget {budget} ({value}, {period}): spent {spent_now} nano-USD, journal says "
@@ -141,10 +142,14 @@ class SqliteLedger:
             for budget, value, period, spent_now, spent_journal, held_now, held_open in differences
         ]
         problems += [
-            f"hold {one}: charged {charged}, events say {said}" for one, charged, said in holds
+            f"hold {one} ({state}): charged {charged} of {amount} nano-USD in {count} events, "
+            f"journal says {said} of {reserved} in {journalled}"
+            for one, state, charged, count, amount, said, journalled, reserved in holds
         ]
         if orphans:
             problems.append(f"{orphans} journal entries name a balance that doesn't exist")
+        if strays:
+            problems.append(f"{strays} journal entries name a hold that doesn't exist")
         return AuditReport(tuple(problems), balances, events, open_holds, spent)
 
     def policy_version(self) -> int:

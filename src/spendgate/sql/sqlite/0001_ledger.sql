@@ -36,8 +36,9 @@ CREATE TABLE balance (              -- one row per budget, value and window: the
   scope_value TEXT NOT NULL,
   period      TEXT NOT NULL,
   stripe      INTEGER NOT NULL DEFAULT 0,
-  spent       INTEGER NOT NULL DEFAULT 0,
-  held        INTEGER NOT NULL DEFAULT 0 CHECK (held >= 0),
+  -- A sum beyond 64 bits silently becomes a float in SQLite; the check refuses it.
+  spent       INTEGER NOT NULL DEFAULT 0 CHECK (typeof(spent) = 'integer'),
+  held        INTEGER NOT NULL DEFAULT 0 CHECK (typeof(held) = 'integer' AND held >= 0),
   touched_at  INTEGER NOT NULL,
   UNIQUE (budget_id, scope_value, period, stripe)
 );

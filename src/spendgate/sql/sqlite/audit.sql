@@ -29,11 +29,28 @@ FROM outbox AS o, json_each(o.bals) AS b
 WHERE NOT EXISTS (SELECT 1 FROM balance AS a WHERE a.bal_id = CAST(b.value AS INTEGER))
 
 -- name: hold_differences
-SELECT h.hold_id, h.charged, COALESCE(SUM(o.delta), 0)
+SELECT
+  h.hold_id,
+  h.state,
+  h.charged,
+  h.events,
+  h.amount,
+  COALESCE(SUM(o.delta), 0),
+  COUNT(o.seq),
+  COALESCE(MAX(o.reserved), h.amount)
 FROM hold AS h
 LEFT JOIN outbox AS o USING (hold_id)
 GROUP BY h.hold_id
 HAVING h.charged <> COALESCE(SUM(o.delta), 0)
+    OR h.events <> COUNT(o.seq)
+    OR h.amount <> COALESCE(MAX(o.reserved), h.amount)
+    OR (h.state = 'held') <> (h.events = 0)
+    OR (h.state = 'voided' AND h.charged <> 0)
+
+-- name: strays
+SELECT COUNT(*)
+FROM outbox AS o
+WHERE o.kind <> 'external' AND NOT EXISTS (SELECT 1 FROM hold AS h WHERE h.hold_id = o.hold_id)
 
 -- name: counts
 SELECT
