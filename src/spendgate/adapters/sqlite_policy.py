@@ -1,8 +1,9 @@
-"""The policy as the embedded ledger stores it; every change raises its version at once."""
+"""The policy as the embedded ledger stores it; a change, and only that, raises its version."""
 
 import sqlite3
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -76,54 +77,48 @@ class SqlitePolicy:
 
     def import_policy(self, policy: Policy) -> list[str]:
         """Replace the rows that the file owns; return the ids kept because people own them."""
-        with self._store.write() as connection:
-            before = _rows(connection)
+        with self._changing() as connection:
             connection.execute(_SQL["remove_file_budgets"])
             connection.execute(_SQL["remove_file_raises"])
             owned = {row[0] for row in connection.execute(_SQL["all_budgets"]).fetchall()}
+            owned_raises = {row[0] for row in connection.execute(_SQL["all_raises"]).fetchall()}
             for budget in policy.budgets:
                 if budget.budget_id not in owned:
                     _put_budget(connection, budget)
             for raised in policy.raises:
-                _put_raise(connection, raised)
+                if raised.raise_id not in owned_raises:
+                    _put_raise(connection, raised)
             encoded = encode_defaults(policy.defaults, policy.models)
             connection.execute(_SQL["put_meta"], ("defaults", encoded))
-            if _rows(connection) != before:
-                connection.execute(_SQL["raise_version"])
         return sorted(owned & {budget.budget_id for budget in policy.budgets})
 
     def put_budgets(self, budgets: Sequence[Budget]) -> None:
         """Insert or replace budgets, all or none."""
-        with self._store.write() as connection:
+        with self._changing() as connection:
             for budget in budgets:
                 _put_budget(connection, budget)
-            connection.execute(_SQL["raise_version"])
 
     def remove_budget(self, budget_id: str) -> bool:
         """Remove a budget and its raises; False if there was none."""
-        with self._store.write() as connection:
+        with self._changing() as connection:
             removed = connection.execute(_SQL["remove_budget"], (budget_id,)).rowcount
             connection.execute(_SQL["remove_budget_raises"], (budget_id,))
-            connection.execute(_SQL["raise_version"])
         return removed > 0
 
     def put_raise(self, raised: Raise) -> None:
         """Add a temporary raise."""
-        with self._store.write() as connection:
+        with self._changing() as connection:
             _put_raise(connection, raised)
-            connection.execute(_SQL["raise_version"])
 
     def pause(self, scope: Scope, reason: str, at: datetime) -> None:
         """Refuse every call of a scope from now on."""
-        with self._store.write() as connection:
+        with self._changing() as connection:
             connection.execute(_SQL["put_pause"], (scope.text, reason, to_micros(at)))
-            connection.execute(_SQL["raise_version"])
 
     def resume(self, scope: Scope) -> bool:
         """Lift a pause; False if there was none."""
-        with self._store.write() as connection:
+        with self._changing() as connection:
             removed = connection.execute(_SQL["remove_pause"], (scope.text,)).rowcount
-            connection.execute(_SQL["raise_version"])
         return removed > 0
 
     def pauses(self) -> list[Pause]:
@@ -133,19 +128,28 @@ class SqlitePolicy:
 
     def put_price(self, row_json: str) -> None:
         """Append one dated price row over the shipped book."""
-        with self._store.write() as connection:
+        with self._changing() as connection:
             connection.execute(_SQL["put_price"], (row_json,))
-            connection.execute(_SQL["raise_version"])
 
     def prices(self) -> list[str]:
         """Return the price rows over the shipped book, oldest first."""
         return [str(spec) for (spec,) in self._store.read(_SQL["all_prices"])]
+
+    @contextmanager
+    def _changing(self) -> Generator[sqlite3.Connection]:
+        with self._store.write() as connection:
+            before = _rows(connection)
+            yield connection
+            if _rows(connection) != before:
+                connection.execute(_SQL["raise_version"])
 
 
 def _rows(connection: sqlite3.Connection) -> list[object]:
     return [
         connection.execute(_SQL["all_budgets"]).fetchall(),
         connection.execute(_SQL["all_raises"]).fetchall(),
+        connection.execute(_SQL["all_pauses"]).fetchall(),
+        connection.execute(_SQL["all_prices"]).fetchall(),
         connection.execute(_SQL["get_meta"], ("defaults",)).fetchone(),
     ]
 

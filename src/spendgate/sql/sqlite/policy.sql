@@ -37,7 +37,8 @@ DELETE FROM budget_raise WHERE source = 'file'
 
 -- name: put_raise
 INSERT INTO budget_raise VALUES (?, ?, ?, ?)
-ON CONFLICT (raise_id) DO UPDATE SET spec = excluded.spec, budget_id = excluded.budget_id
+ON CONFLICT (raise_id) DO UPDATE
+SET budget_id = excluded.budget_id, source = excluded.source, spec = excluded.spec
 
 -- name: put_pause
 INSERT INTO pause VALUES (?, ?, ?) ON CONFLICT (scope) DO UPDATE SET reason = excluded.reason
