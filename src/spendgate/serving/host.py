@@ -1,0 +1,64 @@
+"""Serve the model with MLflow's own scoring server, behind the filter.
+
+mlflow is imported inside the functions: it takes five seconds, and checks that fail come first.
+"""
+
+import math
+
+from starlette.types import ASGIApp
+
+from spendgate.config import Settings
+from spendgate.serving.quiet import quiet_mlflow
+from spendgate.web.environment import settings_environment
+from spendgate.web.lifespan import Lifespan
+from spendgate.web.server import ServerPlan, bind, check_settings, run_server
+from spendgate.web.worker import WORKER
+
+# What a call may need beyond its model call: waiting for the ledger's lock, settling.
+_MARGIN_SECONDS = 30
+
+
+def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
+    """Log the model and serve it until SIGTERM.
+
+    Raises:
+        HostError: before anything starts, if a setting, the folder or the port can't be used.
+    """
+    check_settings(settings)
+    with bind(host, port) as bound:
+        quiet_mlflow()
+        from mlflow.pyfunc import scoring_server  # noqa: PLC0415
+
+        from spendgate.serving.register import log_served_model  # noqa: PLC0415
+
+        model = log_served_model(settings.home / "model")
+        timeout = math.ceil(
+            settings.upstream_timeout_seconds + settings.held_wait_seconds + _MARGIN_SECONDS
+        )
+        # The environment in which `mlflow models serve` starts its server: model and time-out.
+        _, environment = scoring_server.get_cmd(str(model), timeout=timeout)
+        plan = ServerPlan(
+            name="spendgate serve",
+            factory="spendgate.serving.host:create_app",
+            ready_path="/ping",
+            environment={**environment, **settings_environment(settings)},
+            workers=workers,
+        )
+        run_server(plan, bound)
+
+
+def create_app() -> ASGIApp:
+    """Make one worker's app: MLflow's own, as `mlflow models serve` runs it, filtered."""
+    quiet_mlflow()
+    from mlflow.pyfunc.scoring_server.app import app  # noqa: PLC0415 - importing it loads the model
+
+    from spendgate.serving.filter import InvocationFilter  # noqa: PLC0415
+
+    quiet_mlflow()  # importing mlflow has set its log level anew
+    settings = Settings()
+    return Lifespan(
+        InvocationFilter(app, body_bytes_max=settings.body_bytes_max),
+        threads=settings.serving_threads,
+        start=WORKER.gateway,
+        close=WORKER.close,
+    )

@@ -1,0 +1,94 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# mlflow is typed in part only.
+"""Log the model: from code, with pinned requirements, again only when something changed."""
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.resources import files
+from pathlib import Path
+
+import mlflow.pyfunc
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from spendgate import __version__
+from spendgate.errors import HostError
+from spendgate.serving.quiet import quiet_mlflow
+from spendgate.serving.signature import INPUT_EXAMPLE, TASK_METADATA, served_signature
+
+MODEL_CODE = Path(str(files("spendgate.serving") / "model.py"))
+_DIGEST = "spendgate_digest"
+_DISTRIBUTION = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[a-z0-9,]+\])?")
+
+
+def log_served_model(path: Path, *, package: str = f"spendgate=={__version__}") -> Path:
+    """Save the model to a folder unless the same one is there; return the folder.
+
+    Args:
+        path: the model's folder; replaced as a whole when version, code or signature changed.
+        package: how the model's environment installs this package: a requirement or a wheel.
+
+    Raises:
+        HostError: if the folder can't be written.
+    """
+    quiet_mlflow()
+    requirements = pinned_requirements(package)
+    digest = _digest(requirements)
+    if _logged_digest(path) == digest:
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".model-") as scratch:
+            fresh = Path(scratch) / "fresh"
+            _save(fresh, requirements, digest)
+            if path.exists():
+                path.rename(Path(scratch) / "previous")
+            fresh.rename(path)
+    except OSError as error:
+        raise HostError(f"the model can't be written to {path}: {error.strerror}") from None
+    return path
+
+
+def pinned_requirements(package: str) -> list[str]:
+    """Return this package and its direct dependencies, as installed here.
+
+    Said outright, because MLflow's own inference runs the model in a new process for it.
+    """
+    pins = [package]
+    for line in requires("spendgate") or []:
+        found = _DISTRIBUTION.match(line)
+        if found is None or "extra ==" in line:
+            continue
+        try:
+            pins.append(f"{found.group()}=={version(found.group(1))}")
+        except PackageNotFoundError:  # a marker excludes it on this platform
+            continue
+    return pins
+
+
+def _save(path: Path, requirements: Sequence[str], digest: str) -> None:
+    mlflow.pyfunc.save_model(
+        path=str(path),
+        python_model=str(MODEL_CODE),
+        signature=served_signature(),
+        input_example=INPUT_EXAMPLE,
+        pip_requirements=list(requirements),
+        metadata={**TASK_METADATA, _DIGEST: digest},
+    )
+
+
+def _digest(requirements: Sequence[str]) -> str:
+    parts = [MODEL_CODE.read_text("utf-8"), repr(served_signature().to_dict()), *requirements]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _logged_digest(path: Path) -> str | None:
+    """Return the digest of the model in a folder; None if there is none to be used."""
+    try:
+        metadata = Model.load(str(path)).metadata
+    except (MlflowException, OSError, ValueError):
+        return None
+    return (metadata or {}).get(_DIGEST)

@@ -1,0 +1,42 @@
+"""Start and end of one server process."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from spendgate.errors import SpendgateError
+
+
+class Lifespan:
+    """Wrap an ASGI app: `start` before its first request, `close` after its last call has ended."""
+
+    def __init__(
+        self, app: ASGIApp, *, threads: int, start: Callable[[], object], close: Callable[[], None]
+    ) -> None:
+        self._app = app
+        self._threads = threads
+        self._start = start
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the lifespan protocol; pass everything else on."""
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        await receive()
+        loop = asyncio.get_running_loop()
+        # asyncio.to_thread uses this pool: six threads on two cores by default.
+        loop.set_default_executor(ThreadPoolExecutor(self._threads, thread_name_prefix="call"))
+        try:
+            await asyncio.to_thread(self._start)
+        except SpendgateError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        # A call whose client left or timed out still runs: it must settle before the ledger closes.
+        await loop.shutdown_default_executor()
+        self._close()
+        await send({"type": "lifespan.shutdown.complete"})
