@@ -17,6 +17,7 @@ from spendgate.errors import ForbiddenError
 from spendgate.gateway.identity import Caller
 from spendgate.gateway.offer import Offers
 from spendgate.gateway.reply import SpendNote
+from spendgate.gateway.terms import Terms
 from spendgate.gateway.wire import Call
 
 
@@ -29,30 +30,44 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A call that is ready to ask for its money."""
+class Arrival:
+    """A checked call, who pays for it, and when it came: what no policy changes."""
 
     call: Call
     caller: Caller
-    rules: Rules
-    claims: tuple[Claim, ...]
-    offers: Offers
     request_id: str
-    request: ReserveRequest
+    at: datetime
 
     @property
     def note(self) -> SpendNote:
         """The `spend` object as far as it is known before the decision."""
-        return SpendNote(
-            request_id=self.request_id,
-            decision="refuse",
-            model_requested=self.call.model,
-        )
+        return SpendNote(self.request_id, decision="refuse", model_requested=self.call.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A call that is ready to ask for its money."""
+
+    arrival: Arrival
+    rules: Rules
+    claims: tuple[Claim, ...]
+    offers: Offers
+    request: ReserveRequest
+
+    @property
+    def call(self) -> Call:
+        """The request itself."""
+        return self.arrival.call
+
+    @property
+    def caller(self) -> Caller:
+        """Who pays."""
+        return self.arrival.caller
 
     def with_attempt(self, attempt: int) -> "Prepared":
         """Return the same call as another attempt: each may be billed, so each has its own hold."""
         facts = replace(self.request.facts, attempt=attempt)
-        hold_id = f"{self.request_id}#{attempt}"
+        hold_id = f"{self.arrival.request_id}#{attempt}"
         return replace(self, request=replace(self.request, hold_id=hold_id, facts=facts))
 
 
@@ -63,7 +78,6 @@ class Admission:
     prepared: Prepared
     granted: Granted
     body: Mapping[str, object]
-    started_at: datetime
 
     @property
     def hold_id(self) -> str:
@@ -78,32 +92,26 @@ class Admission:
         return "default" if self.prepared.call.max_tokens is None else "client"
 
 
-def prepare(
-    call: Call,
-    caller: Caller,
-    rules: Rules,
-    offers: Offers,
-    request_id: str,
-    at: datetime,
-    upstream: str,
-    geo: str,
-    hold_seconds: float,
-) -> Prepared:
+def prepare(arrival: Arrival, rules: Rules, upstream: str, terms: Terms) -> Prepared:
     """Match budgets and price the call.
 
     Raises:
-        ForbiddenError: if the model isn't allowed, the scope is paused, or no budget covers the
-        call. InvalidRequestError: if the call can't be bounded.
+        ForbiddenError: if the model isn't allowed, the scope is paused, no budget covers the call,
+            or the model has no price.
+        InvalidRequestError: if the call can't be bounded.
     """
+    call, caller, at = arrival.call, arrival.caller, arrival.at
+    identity = caller.identity
     if caller.models is not None and call.model not in caller.models:
         raise ForbiddenError("model_forbidden", "the token doesn't allow this model", "model")
-    paused = rules.policy.paused_scope(caller.identity)
+    paused = rules.policy.paused_scope(identity)
     if paused is not None:
         raise ForbiddenError("scope_paused", f"{paused.text} is paused by an operator")
-    claims = rules.policy.claims(caller.identity, at)
+    claims = rules.policy.claims(identity, at)
     if not claims and rules.policy.defaults.unmatched != "allow":
-        scopes = ", ".join(f"{name}:{value}" for name, value in caller.identity.values.items())
-        raise ForbiddenError("no_budget", f"no budget covers this call ({scopes or 'no scope'})")
+        scopes = ", ".join(f"{name}:{value}" for name, value in identity.values.items())
+        raise ForbiddenError("no_budget", f"no budget covers this call ({scopes})")
+    offers = Offers(call, rules.policy, rules.book, at, terms)
     candidates = offers.along_chains(call.model, claims)
     if candidates is None:
         raise ForbiddenError(
@@ -114,24 +122,26 @@ def prepare(
     facts = CallFacts(
         attempt=1,
         occurred_at=at,
-        scopes=dict(caller.identity.values),
+        scopes=dict(identity.values),
         model_requested=call.model,
         model=call.model,
         upstream=upstream,
-        geo=geo,
+        geo=terms.geo,
         price_version=candidates[call.model].price_version,
         decision="allow",
         budget_ids=tuple(claim.budget.budget_id for claim in claims),
-        tags=dict(caller.identity.tags),
+        tags=dict(identity.tags),
     )
+    is_keyed = call.idempotency_key is not None
     request = ReserveRequest(
-        hold_id=f"{request_id}#1",
-        fingerprint=call.fingerprint(),
+        hold_id=f"{arrival.request_id}#1",
+        # Only a client's key can meet another body; our own ids name one call each.
+        fingerprint=call.fingerprint() if is_keyed else arrival.request_id,
         claims=claims,
         candidates=candidates,
         model=call.model,
         facts=facts,
         policy_version=rules.policy.version,
-        expires_at=at + timedelta(seconds=hold_seconds),
+        expires_at=at + timedelta(seconds=terms.hold_seconds),
     )
-    return Prepared(call, caller, rules, claims, offers, request_id, request)
+    return Prepared(arrival, rules, claims, offers, request)

@@ -8,10 +8,13 @@ from spendgate.domain.usage import TokenUsage
 from spendgate.gateway.admission import Admission
 from spendgate.gateway.outcome import Ending, Verb
 
+COST_NANO_MAX = 10**15
+"""No call costs a million dollars: such a usage is garbage, and would overflow a balance."""
+
 
 def charge_of(admission: Admission, ending: Ending, at: datetime) -> Charge:
     """Return the charge of an ending; a charge without a cost stands for the full hold."""
-    latency_ms = max(0, round((at - admission.started_at).total_seconds() * 1000))
+    latency_ms = max(0, round((at - admission.prepared.arrival.at).total_seconds() * 1000))
     if ending.verb is Verb.SETTLE and ending.usage is not None:
         return _priced(admission, ending.usage.usage, latency_ms)
     return Charge(latency_ms=latency_ms)
@@ -33,6 +36,8 @@ def _priced(admission: Admission, usage: TokenUsage, latency_ms: int) -> Charge:
     except UnpricedModelError:
         # The usage fell into a gap of the book: never free, so the whole hold is charged.
         return Charge(usage=usage, latency_ms=latency_ms)
+    if cost.total_nano > COST_NANO_MAX:
+        return Charge(latency_ms=latency_ms)
     return Charge(
         usage=usage,
         cost_nano=cost.total_nano,

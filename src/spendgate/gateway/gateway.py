@@ -3,13 +3,11 @@
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
 
 from spendgate.domain.decision import Balance, Decision, Granted, Position, RefusalCode, Refused
-from spendgate.domain.event import Charge, DecisionRecord
+from spendgate.domain.event import DecisionRecord
 from spendgate.domain.hold import HoldState
 from spendgate.domain.price import PriceBook
 from spendgate.domain.reservation import (
@@ -24,14 +22,16 @@ from spendgate.errors import (
     InvalidRequestError,
     LedgerBrokenError,
     LedgerUnavailableError,
+    PolicyError,
+    PriceError,
     TokenError,
 )
-from spendgate.gateway.admission import Admission, Prepared, Rules, prepare
+from spendgate.gateway.admission import Admission, Arrival, Prepared, Rules, prepare
 from spendgate.gateway.charging import charge_of, shown_cost_nano
 from spendgate.gateway.explanation import explained
+from spendgate.gateway.hold_end import HoldEnd, HoldEnds
 from spendgate.gateway.idempotency import KeptAnswers, keyed_request_id
-from spendgate.gateway.identity import identify
-from spendgate.gateway.offer import Offers
+from spendgate.gateway.identity import check_trust, identify
 from spendgate.gateway.outcome import Ending, Verb, judge
 from spendgate.gateway.ports import Clock, Ledger, TokenVerifier, Upstream
 from spendgate.gateway.record import SHADOW, downgrade_record, forbidden_record, refusal_record
@@ -43,8 +43,8 @@ from spendgate.gateway.wire import Host, parse_call
 _log = logging.getLogger(__name__)
 _STALE_TRIES = 5
 _ATTEMPTS_MAX = 100
+_UNSTEADY = "the policy keeps changing; try again"
 _WAIT_SECONDS = 0.05
-_UNSETTLED_MAX = 10_000
 
 
 class Gateway:
@@ -72,7 +72,7 @@ class Gateway:
         self._rules: Rules | None = None
         self._rules_lock = threading.Lock()
         self._released = threading.Condition()
-        self._unsettled: deque[Settlement] = deque(maxlen=_UNSETTLED_MAX)
+        self._ends = HoldEnds(ledger)
 
     def handle(
         self,
@@ -118,10 +118,9 @@ class Gateway:
         """Hold the money of one call, or answer why not. Who gets an Admission must `finish` it."""
         note: SpendNote | None = None
         try:
-            started_at = self._clock()
-            prepared = self._prepare(route, body, host, headers or {}, started_at)
-            note = prepared.note
-            return self._reserve(prepared, started_at)
+            arrival = self._arrival(route, body, host, headers or {})
+            note = arrival.note
+            return self._reserve(self._prepare(arrival))
         except InvalidRequestError as error:
             return error_reply(400, "invalid_request", str(error), param=error.field, note=note)
         except TokenError as error:
@@ -129,7 +128,7 @@ class Gateway:
         except ForbiddenError as error:
             status = 400 if error.code == "model_not_priced" else 403
             return error_reply(status, error.code, str(error), param=error.field, note=note)
-        except (LedgerUnavailableError, LedgerBrokenError) as error:
+        except (LedgerUnavailableError, LedgerBrokenError, PolicyError, PriceError) as error:
             _log.warning("the ledger can't answer, failing closed: %s", error)
             message = "the ledger can't be reached, so no money can be held; nothing was sent"
             return error_reply(503, "ledger_unavailable", message, retryable=True, note=note)
@@ -139,11 +138,11 @@ class Gateway:
         at = self._clock()
         prepared, granted = admission.prepared, admission.granted
         charge = charge_of(admission, ending, at)
-        self._end_hold(admission.hold_id, ending.verb, charge, at, granted.amount_nano)
+        self._ends.end(HoldEnd(ending.verb, Settlement(admission.hold_id, charge, at)))
         with self._released:
             self._released.notify_all()
         note = replace(
-            prepared.note,
+            prepared.arrival.note,
             decision=granted.decision.value,
             model_served=granted.candidate.model,
             cost_nano=shown_cost_nano(admission, ending, charge),
@@ -159,7 +158,7 @@ class Gateway:
             return _upstream_error(ending, note)
         reply = Reply(200, {**ending.body, "spend": spend_object(note)})
         if prepared.call.idempotency_key is not None:
-            self._kept.put(prepared.request_id, prepared.request.fingerprint, reply)
+            self._kept.put(prepared.arrival.request_id, prepared.request.fingerprint, reply)
         return reply
 
     def explain(
@@ -175,58 +174,57 @@ class Gateway:
         Raises:
             SpendgateError: what `handle` would have answered as an error.
         """
-        prepared = self._prepare(route, body, host, headers or {}, self._clock())
-        return explained(prepared, self._ledger)
+        arrival = self._arrival(route, body, host, headers or {})
+        return explained(self._prepare(arrival, is_recorded=False), self._ledger)
 
     def refresh(self) -> None:
         """Reread policy and prices if they changed; a reserve notices a change by itself."""
         rules = self._rules
         if rules is not None and self._ledger.policy_version() != rules.policy.version:
-            self._reload()
+            self._reload(rules)
 
     def settle_late(self) -> int:
-        """Repeat settlements that the ledger couldn't take; return how many are still waiting."""
-        for _ in range(len(self._unsettled)):
-            settlement = self._unsettled.popleft()
-            try:
-                self._ledger.settle([settlement])
-            except LedgerUnavailableError:
-                self._unsettled.append(settlement)
-                break
-        return len(self._unsettled)
+        """Repeat the ends of holds that the ledger couldn't take; return how many still wait."""
+        return self._ends.repeat()
 
-    def _prepare(
-        self,
-        route: str,
-        body: Mapping[str, object],
-        host: Host,
-        headers: Mapping[str, str],
-        at: datetime,
-    ) -> Prepared:
+    def _arrival(
+        self, route: str, body: Mapping[str, object], host: Host, headers: Mapping[str, str]
+    ) -> Arrival:
+        at = self._clock()
         call = parse_call(route, body, host, headers)
-        rules = self._rules or self._reload()
-        caller = identify(call, _bearer(headers), self._verifier, rules.policy)
-        if call.idempotency_key is None:
-            request_id = self._new_id()
-        else:
-            request_id = keyed_request_id(call.idempotency_key, caller.identity.values)
-        offers = Offers(call, rules.policy, rules.book, at, self._terms)
-        geo, seconds = self._terms.geo, self._terms.hold_seconds
-        try:
-            return prepare(
-                call, caller, rules, offers, request_id, at, self._upstream.name, geo, seconds
-            )
-        except ForbiddenError as error:
-            self._record(forbidden_record(request_id, at, caller.identity, call.model, error.code))
-            raise
+        caller = identify(call, _bearer(headers), self._verifier)
+        key = call.idempotency_key
+        request_id = (
+            self._new_id() if key is None else keyed_request_id(key, caller.identity.values)
+        )
+        return Arrival(call, caller, request_id, at)
 
-    def _reserve(self, prepared: Prepared, started_at: datetime) -> Admission | Reply:
+    def _prepare(self, arrival: Arrival, *, is_recorded: bool = True) -> Prepared:
+        """Prepare a call under the rules at hand; what they refuse, only the newest may refuse."""
+        rules = self._rules or self._reload(None)
+        for _ in range(_STALE_TRIES):
+            try:
+                return self._prepared(arrival, rules)
+            except (ForbiddenError, InvalidRequestError) as error:
+                if self._ledger.policy_version() == rules.policy.version:
+                    if is_recorded and isinstance(error, ForbiddenError):
+                        self._record_forbidden(arrival, error.code)
+                    raise
+            rules = self._reload(rules)
+        raise LedgerUnavailableError(_UNSTEADY)
+
+    def _prepared(self, arrival: Arrival, rules: Rules) -> Prepared:
+        has_key = self._verifier is not None
+        check_trust(arrival.caller, arrival.call.asserted, rules.policy, has_key)
+        return prepare(arrival, rules, self._upstream.name, self._terms)
+
+    def _reserve(self, prepared: Prepared) -> Admission | Reply:
         deadline = time.monotonic() + self._held_wait_seconds(prepared)
         while True:
             prepared, verdict = self._verdict(prepared)
             if isinstance(verdict, Granted):
                 try:
-                    return self._admitted(prepared, verdict, started_at)
+                    return self._admitted(prepared, verdict)
                 except BaseException:
                     self._ledger.void([prepared.request.hold_id], self._clock())  # nothing was sent
                     raise
@@ -247,40 +245,29 @@ class Gateway:
         for _ in range(_STALE_TRIES + _ATTEMPTS_MAX):
             (verdict,) = self._ledger.reserve([prepared.request])
             if isinstance(verdict, StalePolicy):
-                prepared = self._prepared_anew(prepared).with_attempt(attempt)
+                self._reload(prepared.rules)
+                prepared = self._prepare(prepared.arrival).with_attempt(attempt)
             elif isinstance(verdict, AlreadyReserved) and verdict.state is HoldState.VOIDED:
                 attempt += 1
                 prepared = prepared.with_attempt(attempt)
             else:
                 return prepared, verdict
-        raise LedgerUnavailableError("the policy keeps changing; try again")
+        raise LedgerUnavailableError(_UNSTEADY)
 
-    def _prepared_anew(self, prepared: Prepared) -> Prepared:
-        rules = self._reload()
-        call, at = prepared.call, prepared.request.facts.occurred_at
-        return prepare(
-            call,
-            prepared.caller,
-            rules,
-            Offers(call, rules.policy, rules.book, at, self._terms),
-            prepared.request_id,
-            at,
-            self._upstream.name,
-            self._terms.geo,
-            self._terms.hold_seconds,
-        )
-
-    def _reload(self) -> Rules:
+    def _reload(self, seen: Rules | None) -> Rules:
+        """Read policy and prices anew, once for all threads that saw the same old rules."""
         with self._rules_lock:
-            policy = self._ledger.policies.policy()
-            self._rules = Rules(policy, self._book())
-            return self._rules
+            rules = self._rules
+            if rules is None or rules is seen:
+                # Prices second: a price that comes in between raises the version again.
+                rules = self._rules = Rules(self._ledger.policies.policy(), self._book())
+            return rules
 
     def _held_wait_seconds(self, prepared: Prepared) -> float:
         wait = prepared.rules.policy.defaults.held_wait_seconds
         return self._terms.held_wait_seconds if wait is None else wait
 
-    def _admitted(self, prepared: Prepared, granted: Granted, started_at: datetime) -> Admission:
+    def _admitted(self, prepared: Prepared, granted: Granted) -> Admission:
         if granted.shadow is not None:
             self._record(refusal_record(prepared, granted.shadow, None, SHADOW))
         if granted.decision is Decision.DOWNGRADE:
@@ -293,7 +280,7 @@ class Gateway:
             prepared.request.facts.scopes,
             prepared.request.hold_id,
         )
-        return Admission(prepared, granted, body, started_at)
+        return Admission(prepared, granted, body)
 
     def _refused(self, prepared: Prepared, refused: Refused) -> Reply:
         balances = {p.claim.keys[0]: Balance(p.spent_nano, p.held_nano) for p in refused.positions}
@@ -301,26 +288,26 @@ class Gateway:
             prepared.claims, balances, (prepared.call.model, refused.model), prepared.caller.models
         )
         self._record(refusal_record(prepared, refused, suggested))
-        note = replace(prepared.note, positions=refused.positions)
+        note = replace(prepared.arrival.note, positions=refused.positions)
         return budget_refusal(refused, note, suggested, prepared.call.host)
 
     def _repeated(self, prepared: Prepared, verdict: Verdict) -> Reply:
         """Answer a request whose hold exists already: the first answer, or a clear 409."""
         if isinstance(verdict, FingerprintConflict):
             message = "this idempotency key was used with another body; use a new key"
-            return error_reply(409, "idempotency_conflict", message, note=prepared.note)
-        kept = self._kept.get(prepared.request_id, prepared.request.fingerprint)
+            return error_reply(409, "idempotency_conflict", message, note=prepared.arrival.note)
+        kept = self._kept.get(prepared.arrival.request_id, prepared.request.fingerprint)
         if kept is not None:
             return kept
         assert isinstance(verdict, AlreadyReserved)  # noqa: S101 - all other verdicts were handled
         is_running = verdict.state is HoldState.HELD
         note = replace(
-            prepared.note,
+            prepared.arrival.note,
             decision="replay",
             model_served=verdict.model,
             cost_nano=verdict.charged_nano,
             reserved_nano=verdict.amount_nano,
-            usage_source=None if is_running else "reported",
+            usage_source="reserved" if verdict.state is HoldState.EXPIRED else None,
         )
         message = (
             "the first call with this idempotency key is still running"
@@ -329,35 +316,15 @@ class Gateway:
         )
         return error_reply(409, "idempotency_replayed", message, retryable=is_running, note=note)
 
-    def _end_hold(
-        self, hold_id: str, verb: Verb, charge: Charge, at: datetime, reserved_nano: int
-    ) -> None:
-        settlement = Settlement(hold_id, charge, at)
-        try:
-            if verb is Verb.VOID:
-                self._ledger.void([hold_id], at)
-            elif verb is Verb.EXPIRE:
-                self._ledger.expire([hold_id], at)
-            else:
-                (settled,) = self._ledger.settle([settlement])
-                if settled.is_overrun:
-                    _log.error(
-                        "overrun: hold %s reserved %d, cost %d nano-USD; check the model's bound",
-                        hold_id,
-                        reserved_nano,
-                        settled.charged_nano,
-                    )
-        except LedgerUnavailableError as error:
-            # The hold still covers the call and is charged in full when it expires.
-            _log.warning("hold %s couldn't be ended now: %s", hold_id, error)
-            if verb is Verb.SETTLE:
-                self._unsettled.append(settlement)
-
     def _positions(self, prepared: Prepared, granted: Granted) -> tuple[Position, ...]:
         try:
             return self._ledger.positions(prepared.claims)
-        except LedgerUnavailableError:
+        except (LedgerUnavailableError, LedgerBrokenError):
             return granted.positions  # as of the reservation: the answer is not held back for it
+
+    def _record_forbidden(self, arrival: Arrival, code: str) -> None:
+        if code != "scope_forbidden":  # its caller only says who it is, so the record would lie
+            self._record(forbidden_record(arrival, code))
 
     def _record(self, record: DecisionRecord) -> None:
         try:

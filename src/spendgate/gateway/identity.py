@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spendgate.domain.budget import Budget, Policy
-from spendgate.domain.scope import Dimension, Identity
+from spendgate.domain.scope import TAG_PREFIX, Dimension, Identity
 from spendgate.errors import ForbiddenError, TokenError
 from spendgate.gateway.ports import TokenClaims, TokenVerifier
 from spendgate.gateway.wire import Call
@@ -21,14 +21,11 @@ class Caller:
     models: tuple[str, ...] | None = None
 
 
-def identify(
-    call: Call, bearer: str | None, verifier: TokenVerifier | None, policy: Policy
-) -> Caller:
-    """Resolve who pays for a call.
+def identify(call: Call, bearer: str | None, verifier: TokenVerifier | None) -> Caller:
+    """Resolve who says to pay for a call; whether that is believed is for `check_trust`.
 
     A bearer counts as a spend token only when a key is configured, because every OpenAI client
-    sends one. What a token carries is trusted; org, team, agent and user that only the body names
-    are accepted only if no key is configured, or if every budget on that dimension says `asserted`.
+    sends one. Tags alone name nobody: such a call is anonymous too.
 
     Raises:
         TokenError: if a token is needed and missing, or is no good one.
@@ -40,14 +37,39 @@ def identify(
             raise ForbiddenError(
                 "scope_forbidden", f"the token is for another {name}", f"custom_inputs.{name}"
             )
-    values = {**call.asserted, **claims.scopes}
-    if not values and not claims.tags and not call.tags:
-        values = {Dimension.USER.value: ANONYMOUS}
-    tags = {**call.tags, **claims.tags}
-    trusted = frozenset(claims.scopes) | {f"tag.{name}" for name in claims.tags}
-    identity = Identity(values, tags, trusted)
-    _check_trust(identity, call.asserted, policy, verifier)
-    return Caller(identity, claims.models)
+    values = {**call.asserted, **claims.scopes} or {Dimension.USER.value: ANONYMOUS}
+    trusted = frozenset(claims.scopes) | {f"{TAG_PREFIX}{name}" for name in claims.tags}
+    return Caller(Identity(values, {**call.tags, **claims.tags}, trusted), claims.models)
+
+
+def check_trust(caller: Caller, asserted: Mapping[str, str], policy: Policy, has_key: bool) -> None:
+    """Refuse a value that only the body names where a token must carry it.
+
+    What a token carries is trusted. Of the rest, org, team, agent and user are accepted only if no
+    key is configured, or if every matching budget on that dimension says `asserted`.
+
+    Raises:
+        ForbiddenError: naming the dimension.
+    """
+    identity = caller.identity
+    names = {*asserted, *(f"{TAG_PREFIX}{tag}" for tag in identity.tags)} - identity.trusted
+    if not names:
+        return
+    scoped: dict[str, list[Budget]] = {name: [] for name in names}
+    for budget in policy.budgets:
+        # Only a budget with a word on trust, or any at all where a key is configured, can object.
+        if (has_key or budget.trust) and budget.scope.match(identity) is not None:
+            for name in names.intersection(budget.scope.dimensions):
+                scoped[name].append(budget)
+    for name, budgets in scoped.items():
+        if any(not _accepts_asserted(one, name, has_key) for one in budgets) or (
+            not budgets and has_key and name in _TRUSTED_BY_DEFAULT
+        ):
+            raise ForbiddenError(
+                "scope_forbidden",
+                f"{name} is only asserted; a spend token must carry it",
+                f"custom_inputs.{name}",
+            )
 
 
 def _claims(call: Call, bearer: str | None, verifier: TokenVerifier | None) -> TokenClaims:
@@ -61,29 +83,8 @@ def _claims(call: Call, bearer: str | None, verifier: TokenVerifier | None) -> T
     return verifier.verify(token)
 
 
-def _check_trust(
-    identity: Identity,
-    asserted: Mapping[str, str],
-    policy: Policy,
-    verifier: TokenVerifier | None,
-) -> None:
-    matching = [one for one in policy.budgets if one.scope.match(identity) is not None]
-    for name in [*asserted, *(f"tag.{tag}" for tag in identity.tags)]:
-        if name in identity.trusted:
-            continue
-        scoped = [one for one in matching if name in one.scope.dimensions]
-        if any(not _accepts_asserted(one, name, verifier) for one in scoped) or (
-            not scoped and verifier is not None and name in _TRUSTED_BY_DEFAULT
-        ):
-            raise ForbiddenError(
-                "scope_forbidden",
-                f"{name} is only asserted; a spend token must carry it",
-                f"custom_inputs.{name}",
-            )
-
-
-def _accepts_asserted(budget: Budget, name: str, verifier: TokenVerifier | None) -> bool:
+def _accepts_asserted(budget: Budget, name: str, has_key: bool) -> bool:
     said = budget.trust.get(name)
     if said is not None:
         return said == "asserted"
-    return verifier is None or name not in _TRUSTED_BY_DEFAULT
+    return not has_key or name not in _TRUSTED_BY_DEFAULT

@@ -1,21 +1,17 @@
 """Decision records: what the gate refused, downgraded, or would have refused."""
 
-from datetime import datetime
-
 from spendgate.domain.decision import Decision, Granted, Refused
 from spendgate.domain.event import DecisionRecord
-from spendgate.domain.scope import Identity
-from spendgate.gateway.admission import Prepared
+from spendgate.gateway.admission import Arrival, Prepared
 
 REFUSE = "refuse"
 SHADOW = "shadow"
 
 
-def forbidden_record(
-    request_id: str, at: datetime, identity: Identity, model: str, code: str
-) -> DecisionRecord:
+def forbidden_record(arrival: Arrival, code: str) -> DecisionRecord:
     """Record a call that was refused before any budget was asked."""
-    return DecisionRecord(request_id, at, dict(identity.values), model, REFUSE, code)
+    scopes = dict(arrival.caller.identity.values)
+    return DecisionRecord(arrival.request_id, arrival.at, scopes, arrival.call.model, REFUSE, code)
 
 
 def refusal_record(
