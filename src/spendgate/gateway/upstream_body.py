@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.wire import CHAT, MAX_TOKENS_FIELDS, Call
 
+_CHAT_FIELDS = frozenset({"max_tokens", "max_completion_tokens"})
+
 
 def upstream_body(
     call: Call,
@@ -22,9 +24,10 @@ def upstream_body(
     body = dict(call.body)
     body["model"] = model
     if call.route == CHAT:
-        used = [name for name in MAX_TOKENS_FIELDS if body.get(name) is not None]
-        for name in used or ["max_tokens"]:
-            body[name] = tokens
+        used = {name for name in MAX_TOKENS_FIELDS if body.get(name) is not None}
+        if not used & _CHAT_FIELDS:
+            used.add("max_tokens")  # a chat server may not know the Responses API's name
+        body |= dict.fromkeys(used, tokens)
         if tools_disabled:
             _drop_tools(body, frozenset(tools_disabled))
     body["usage_context"] = {**json_object(body.get("usage_context")), **scopes}
@@ -33,15 +36,21 @@ def upstream_body(
 
 
 def _drop_tools(body: dict[str, object], disabled: frozenset[str]) -> None:
-    tools = json_list(body.get("tools"))
-    kept = [one for one in tools if not (_names(one) & disabled)]
-    if not kept:
-        for name in ("tools", "tool_choice", "parallel_tool_calls"):
+    for tools, choice, more in (
+        ("tools", "tool_choice", ("parallel_tool_calls",)),
+        ("functions", "function_call", ()),  # the form before tools; servers still read it
+    ):
+        offered = json_list(body.get(tools))
+        kept = [one for one in offered if not (_names(one) & disabled)]
+        if len(kept) == len(offered):
+            continue
+        if kept:
+            body[tools] = kept
+        dropped = () if kept else (tools, *more)
+        if not kept or _names(body.get(choice)) & disabled:
+            dropped = (*dropped, choice)
+        for name in dropped:
             body.pop(name, None)
-        return
-    body["tools"] = kept
-    if _names(body.get("tool_choice")) & disabled:
-        body.pop("tool_choice", None)
 
 
 def _names(tool: object) -> set[object]:
