@@ -40,14 +40,14 @@ def _scope(raw: Mapping[str, object]) -> dict[str, object]:
     kind, key = raw.get("scopeType"), raw.get("scopeKey")
     if kind is None and key is None:
         return {}
-    if kind not in set(Dimension):
+    if not isinstance(kind, str) or kind not in set(Dimension):
         raise InvalidRequestError(
             f"scopeType must be one of {', '.join(Dimension)}; the call can't be attributed",
             "scopeType",
         )
     if not isinstance(key, str) or not key:
         raise InvalidRequestError("scopeKey must say who pays", "scopeKey")
-    return {str(kind): key}
+    return {kind: key}
 
 
 def _tool(tool: object) -> object:

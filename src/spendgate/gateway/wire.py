@@ -70,6 +70,8 @@ def parse_call(
     Raises:
         InvalidRequestError: naming the field, what is wrong with it and the way out.
     """
+    headers = headers or {}
+    is_seed = any(raw.get(name) is not None for name in SEED_FIELDS)
     if any(name in raw for name in SEED_FIELDS):
         raw = from_seed_form(raw)
     own = _own_inputs(raw)
@@ -82,19 +84,22 @@ def parse_call(
     else:
         _check_embedding_input(body)
     _check_stream(body)
-    return Call(
+    call = Call(
         route=route,
         body=body,
         model=model,
         max_tokens=_max_tokens(body) if route == CHAT else None,
         choices=_choices(body) if route == CHAT else 1,
-        asserted=_asserted(own, headers or {}),
+        asserted=_asserted(own, headers),
         tags=_tags(own),
-        spend_token=_text(own, "spend_token", 8192) or (headers or {}).get("x-spend-token"),
+        spend_token=_text(own, "spend_token", 8192) or headers.get("x-spend-token"),
         idempotency_key=_text(own, "idempotency_key", IDEMPOTENCY_KEY_CHARS_MAX)
-        or _header_key(headers or {}),
+        or _header_key(headers),
         host=host,
     )
+    if is_seed and not (call.asserted or call.spend_token or "authorization" in headers):
+        raise InvalidRequestError("scopeType and scopeKey must say who pays", "scopeType")
+    return call
 
 
 def _own_inputs(raw: JsonObject) -> JsonObject:
