@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import jwt
 
-from spendgate.domain.scope import Dimension, ScopeError, checked_value
+from spendgate.domain.scope import WILDCARD, Dimension, ScopeError, checked_value
 from spendgate.errors import TokenError
 from spendgate.gateway.ports import TokenClaims
 
@@ -118,6 +118,8 @@ def _claims(payload: Mapping[str, object]) -> TokenClaims:
     models = payload.get("models")
     if not isinstance(tags, Mapping) or not (models is None or isinstance(models, list)):
         raise TokenError("the spend token is invalid: tags or models have the wrong form")
+    if not scopes:
+        raise TokenError("the spend token is invalid: it carries no scope")
     entries = cast("Mapping[str, object]", tags)
     return TokenClaims(
         scopes={str(name.value): value for name, value in scopes.items()},
@@ -127,6 +129,8 @@ def _claims(payload: Mapping[str, object]) -> TokenClaims:
 
 
 def _value(name: str, value: object) -> str:
+    if value == WILDCARD:
+        raise TokenError(f"a spend token can't vouch for every {name}: '*' is a budget's word")
     try:
         return checked_value(name, value)
     except ScopeError as error:
