@@ -1,6 +1,7 @@
 """Any OpenAI-compatible model server over HTTP: one call per hold, never retried underneath."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import cast
 from urllib.parse import urlsplit
@@ -14,6 +15,9 @@ KEEPALIVE_SECONDS = 2.0
 """Shorter than any server's own (uvicorn: 5 s), so that no call meets a connection being closed."""
 
 CONNECTIONS_MAX = 256
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+"""No answer to one call is larger; a server that never ends must not fill the memory."""
+
 _NOT_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -39,6 +43,7 @@ class OpenAIUpstream:
         headers = {"content-type": "application/json", "accept": "application/json"}
         if api_key:
             headers["authorization"] = f"Bearer {api_key}"
+        self._timeout_seconds = timeout_seconds
         self._client = httpx.Client(
             headers=headers,
             timeout=httpx.Timeout(timeout_seconds, connect=connect_seconds),
@@ -52,18 +57,20 @@ class OpenAIUpstream:
         )
 
     def call(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
-        """Send one body and read the whole answer.
+        """Send one body and read the whole answer, within `timeout_seconds` of now.
 
         A failure before the request was written can't have been billed; a later one may have been.
         """
+        content = json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
+        deadline = time.monotonic() + self._timeout_seconds
         try:
-            content = json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
-            response = self._client.post(f"{self._base}/{route}", content=content)
+            with self._client.stream("POST", f"{self._base}/{route}", content=content) as response:
+                answer = _read(response, deadline)
         except _NOT_SENT as error:
             return UpstreamNotSent(type(error).__name__)
         except httpx.HTTPError as error:
             return UpstreamLost(type(error).__name__)
-        return UpstreamAnswer(response.status_code, _json_object(response), _retry_after(response))
+        return UpstreamAnswer(response.status_code, _json_object(answer), _retry_after(response))
 
     def close(self) -> None:
         """Close all connections."""
@@ -82,9 +89,22 @@ def base_url(url: str) -> str:
     return url.rstrip("/") if parts.path.strip("/") else f"{url.rstrip('/')}/v1"
 
 
-def _json_object(response: httpx.Response) -> Mapping[str, object] | None:
+def _read(response: httpx.Response, deadline: float) -> bytes:
+    """Read an answer; httpx limits the time between two chunks, this limits their sum."""
+    answer = bytearray()
+    for chunk in response.iter_bytes():
+        answer += chunk
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout("the answer took too long", request=response.request)
+        if len(answer) > ANSWER_BYTES_MAX:
+            raise httpx.ReadError("the answer is too long", request=response.request)
+    return bytes(answer)
+
+
+def _json_object(answer: bytes) -> Mapping[str, object] | None:
     try:
-        parsed = json.loads(response.content)
+        # NaN and Infinity are no JSON, and what can't be sent on as JSON must not get further.
+        parsed = json.loads(answer, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
     return cast("Mapping[str, object]", parsed) if isinstance(parsed, dict) else None
