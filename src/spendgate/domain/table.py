@@ -134,7 +134,7 @@ SPEND_HOURLY = Table(
     ),
 )
 
-_WINDOW_KEY = ("budget_id", "scope_value", "window", "window_start")
+_WINDOW_KEY = ("budget_id", "scope", "scope_value", "window", "window_start", "window_end")
 _WINDOW_COLUMNS = (
     _required("budget_id", STRING, "The budget"),
     _required("scope", STRING, "Dimensions of its scope, such as org,team; all for everything"),
