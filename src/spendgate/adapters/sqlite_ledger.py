@@ -190,7 +190,7 @@ def _read_balances(
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         some = keys[start : start + _KEYS_AT_ONCE]
         sql = _repeated_marks("balances_by_keys", "keys", "(?, ?, ?)", len(some))
-        asked = [part for key in some for part in (key.budget_id, key.scope_value, key.period)]
+        asked = [part for key in some for part in key]
         for bal_id, spent, held, *parts in connection.execute(sql, asked).fetchall():
             key = BalanceKey(*parts)
             ids[key], balances[key] = bal_id, Balance(spent, held)

@@ -7,7 +7,7 @@ cap; the soft cap looks at what is settled plus the *expected* cost, because hol
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from spendgate.domain.budget import BalanceKey, Claim, Mode
@@ -79,11 +79,12 @@ class Position:
     spent_nano: int
     held_nano: int
     is_binding: bool = False
+    available_nano: int = field(init=False)
+    """What can still be held; negative after a limit was lowered."""
 
-    @property
-    def available_nano(self) -> int:
-        """What can still be held; negative after a limit was lowered."""
-        return self.claim.hard_nano - self.spent_nano - self.held_nano
+    def __post_init__(self) -> None:
+        left = self.claim.hard_nano - self.spent_nano - self.held_nano
+        object.__setattr__(self, "available_nano", left)
 
     @property
     def status(self) -> Status:
