@@ -11,11 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import mlflow.pyfunc
-from mlflow.exceptions import MlflowException
-from mlflow.models import Model
+import yaml
 
 from spendgate import __version__
 from spendgate.errors import HostError
+from spendgate.gateway.json_object import json_object
 from spendgate.serving.quiet import quiet_mlflow
 from spendgate.serving.signature import INPUT_EXAMPLE, TASK_METADATA, served_signature
 
@@ -88,7 +88,9 @@ def _digest(requirements: Sequence[str]) -> str:
 def _logged_digest(path: Path) -> str | None:
     """Return the digest of the model in a folder; None if there is none to be used."""
     try:
-        metadata = Model.load(str(path)).metadata
-    except (MlflowException, OSError, ValueError):
+        described: object = yaml.safe_load((path / "MLmodel").read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
         return None
-    return (metadata or {}).get(_DIGEST)
+    metadata = json_object(json_object(described).get("metadata"))
+    digest = metadata.get(_DIGEST)
+    return digest if isinstance(digest, str) else None

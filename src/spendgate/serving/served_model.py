@@ -15,6 +15,7 @@ from spendgate.gateway.reply import Reply
 from spendgate.gateway.wire import Host
 from spendgate.serving.denied import ANSWER_SLOT, DeniedError
 from spendgate.serving.invocation import raw_body, route_of
+from spendgate.serving.quiet import quiet_mlflow
 from spendgate.web.answer import INTERNAL_MESSAGE, failure
 from spendgate.web.worker import WORKER
 
@@ -78,4 +79,5 @@ class ServedModel(Answering, PythonModel):
         The gateway itself starts with the first call, because a server may load the model and fork.
         """
         del context
+        quiet_mlflow()  # also where the server is the platform's
         Settings()

@@ -202,6 +202,7 @@ class HostProcess:
             self._command,
             env=self._environment,
             capture_output=True,
+            check=False,
             timeout=START_SECONDS,
             text=True,
         )

@@ -18,20 +18,19 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.server
 
 CANARY = "the canary sings"
+OWN = {"user", "spend_token", "idempotency_key", "extra_body", "tags"}
 MODEL = "databricks-claude-haiku-4-5"
 
 
-def chat(user: str = "rich", **fields: object) -> dict[str, object]:
-    own = {"model": MODEL, "user": user}
+def chat(**fields: object) -> dict[str, object]:
+    """Build a body; what belongs into `custom_inputs` is put there."""
+    own = {"model": MODEL, "user": "rich"}
     return {
         "messages": [{"role": "user", "content": CANARY}],
         "max_tokens": 40,
         "custom_inputs": own | {name: fields.pop(name) for name in list(fields) if name in OWN},
         **fields,
     }
-
-
-OWN = {"spend_token", "idempotency_key", "extra_body", "tags"}
 
 
 def test_a_call_is_answered_billed_and_reported(running_endpoint: "Running", upstream: "Recorder"):

@@ -1,0 +1,76 @@
+"""The ASGI host as `spendgate app` runs it, in front of the simulator."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+START_SECONDS = 60
+PROGRAMS = Path(sys.executable).parent
+BUDGETS = """
+budgets:
+  - {id: rich, scope: {user: rich}, limit_usd: 1000}
+  - {id: poor, scope: {user: poor}, limit_usd: 0.000001}
+  - {id: busy, scope: {user: busy}, limit_usd: 0.002, fit: false}
+"""
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "spendgate.simulator", "--port", str(port)]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/bill", process)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="session")
+def app_url(tmp_path_factory: pytest.TempPathFactory, simulator: str) -> Iterator[str]:
+    """Give the base URL of an OpenAI client."""
+    home = tmp_path_factory.mktemp("app")
+    (home / "budgets.yml").write_text(BUDGETS)
+    port = free_port()
+    environment = {**os.environ, "SPENDGATE_HOME": str(home), "SPENDGATE_HELD_WAIT_SECONDS": "0.2"}
+    command = [str(PROGRAMS / "spendgate"), "app", "--port", str(port), "--upstream", simulator]
+    command += ["--budgets", str(home / "budgets.yml")]
+    log = home / "host.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,
+    ):
+        try:
+            wait_for(f"http://127.0.0.1:{port}/health", process, log)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+            exit_code = process.wait(timeout=30)
+    assert exit_code == 0
+    assert "the canary sings" not in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path | None = None) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text() if log else f"{url} ended"
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError(f"{url} didn't answer in {START_SECONDS} s")
