@@ -1,0 +1,44 @@
+"""Run all benchmarks: `make bench`, or `python -m bench ledger serving burst`."""
+
+import json
+import os
+import platform
+import sqlite3
+import sys
+from pathlib import Path
+
+from bench import burst, ledger, serving
+
+_ALL = {"ledger": ledger.run, "serving": serving.run, "burst": burst.run}
+
+
+def main() -> None:
+    """Print the machine, then each benchmark's figures as JSON."""
+    names = sys.argv[1:] or list(_ALL)
+    print(json.dumps({"machine": _machine()}, indent=1))
+    for name in names:
+        print(json.dumps({name: _ALL[name]()}, indent=1), flush=True)
+
+
+def _machine() -> dict[str, object]:
+    load = os.getloadavg()[0]
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "load before": round(load, 2),
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+main()
