@@ -10,10 +10,11 @@ from spendgate.cli import (
     doctor_command,
     explain_command,
     host_commands,
+    job_command,
     price_commands,
     scope_commands,
     spend_commands,
-    table_commands,
+    sql_command,
     token_commands,
 )
 from spendgate.errors import SpendgateError
@@ -49,6 +50,7 @@ def make_program() -> typer.Typer:
     program.add_typer(price_commands.make_group(), name="price")
     program.add_typer(token_commands.make_group(), name="token")
     spend_commands.add_to(program)
-    table_commands.add_to(program)
+    job_command.add_to(program)
+    sql_command.add_to(program)
     doctor_command.add_to(program)
     return program
