@@ -49,8 +49,7 @@ class SqliteOutbox:
 
     def state(self) -> OutboxState:
         """Return how many events wait and since when."""
-        ((count,),) = self._store.read(_SQL["undelivered_events"])
-        ((oldest,),) = self._store.read(_SQL["oldest_undelivered"])
+        ((count, oldest),) = self._store.read(_SQL["undelivered"])
         at = None if oldest is None else from_micros(cast("int", oldest))
         return OutboxState(cast("int", count), at)
 

@@ -13,7 +13,7 @@ from spendgate.errors import LedgerUnavailableError
 
 CHECKPOINT_SECONDS = 0.25
 LOG_FRAMES_MAX = 16_384
-"""Length of the log, in pages of 4 KiB (64 MiB), from which writers wait for it to be emptied.
+"""Length of the log, in pages of 2 KiB (32 MiB), from which writers wait for it to be emptied.
 
 Without that a ledger that is never idle for a moment never starts its log afresh: 860 MB in six
 seconds of writing as fast as possible, measured.
@@ -124,8 +124,8 @@ def configure(connection: sqlite3.Connection, synchronous: str) -> None:
     Raises:
         LedgerUnavailableError: if the file system can't carry a write-ahead log.
     """
-    # Counts for a new file only: a commit's cost is the pages it writes, a dozen scattered ones, and
-    # halving them took 12 of 63 µs off it (measured).
+    # Counts for a new file only: a commit's cost is the pages it writes, a dozen scattered ones,
+    # and halving them took 12 of 63 µs off it (measured).
     connection.execute("PRAGMA page_size = 2048")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":

@@ -27,12 +27,11 @@ SELECT record FROM decision_outbox WHERE batch = ? ORDER BY seq
 -- name: confirm_batch
 UPDATE batch SET is_delivered = 1 WHERE number = ?
 
--- name: oldest_undelivered
-SELECT MIN(recorded_at)
-FROM outbox
-WHERE batch IS NULL OR batch IN (SELECT number FROM batch WHERE is_delivered = 0)
-
--- name: undelivered_events
-SELECT COUNT(*)
-FROM outbox
-WHERE batch IS NULL OR batch IN (SELECT number FROM batch WHERE is_delivered = 0)
+-- name: undelivered
+-- one part per index: an OR of both would read the whole journal
+SELECT COUNT(*), MIN(recorded_at)
+FROM (
+  SELECT recorded_at FROM outbox WHERE batch IS NULL
+  UNION ALL
+  SELECT recorded_at FROM outbox WHERE batch IN (SELECT number FROM batch WHERE is_delivered = 0)
+)
