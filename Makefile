@@ -44,7 +44,7 @@ test: setup java ## every test, from nothing but git, make and Python 3.11
 
 demo: setup java ## a crowd of agents against nested budgets, and the proof (DEMO_HOME, TRACE=FILE)
 	@export JAVA_HOME="$$(scripts/find_java.sh)"; \
-	$(RUN)/python -m bench.demo --home "$${DEMO_HOME:-.spendgate/demo}" $${TRACE:+--trace "$$TRACE"}
+	$(RUN)/spendgate demo --home "$${DEMO_HOME:-.spendgate/demo}" $${TRACE:+--trace "$$TRACE"}
 
 bench: setup java ## benchmarks: machine, counts, ratios
 	@export JAVA_HOME="$$(scripts/find_java.sh)"; \

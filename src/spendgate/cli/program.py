@@ -7,6 +7,7 @@ import typer
 from spendgate.cli import (
     budget_commands,
     budget_import,
+    demo_command,
     doctor_command,
     explain_command,
     host_commands,
@@ -16,6 +17,7 @@ from spendgate.cli import (
     spend_commands,
     sql_command,
     token_commands,
+    trace_command,
 )
 from spendgate.errors import SpendgateError
 
@@ -52,5 +54,7 @@ def make_program() -> typer.Typer:
     spend_commands.add_to(program)
     job_command.add_to(program)
     sql_command.add_to(program)
+    demo_command.add_to(program)
+    trace_command.add_to(program)
     doctor_command.add_to(program)
     return program
