@@ -259,11 +259,12 @@ def test_below_the_soft_cap_a_short_budget_shrinks_and_does_not_downgrade() -> N
     assert verdict.candidate == LARGE
 
 
-def test_a_model_that_does_not_fit_in_full_is_stepped_down_further() -> None:
-    verdict = granted((SOFT, Balance(spent_nano=9891)), candidates=ALL)
+def test_only_a_model_that_does_not_fit_in_full_is_stepped_down_further() -> None:
+    exact = granted((SOFT, Balance(spent_nano=9890)), candidates=ALL)
+    short = granted((SOFT, Balance(spent_nano=9891)), candidates=ALL)
 
-    assert verdict.candidate == TINY
-    assert verdict.tokens == 100
+    assert (exact.candidate, exact.amount_nano) == (SMALL, 110)
+    assert (short.candidate, short.tokens) == (TINY, 100)
 
 
 def test_a_chain_ends_where_it_ends_and_then_the_call_is_shrunk() -> None:
