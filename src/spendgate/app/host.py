@@ -20,7 +20,7 @@ from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure
 from spendgate.web.body import BodyError, check_body, check_headers, parse_object, read_body
 from spendgate.web.environment import settings_environment
 from spendgate.web.lifespan import Lifespan
-from spendgate.web.server import ServerPlan, bind, check_settings, run_server
+from spendgate.web.server import ServerPlan, bind, call_seconds, check_settings, run_server
 from spendgate.web.worker import WORKER
 
 _logger = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
             ready_path="/health",
             environment=settings_environment(settings),
             workers=workers,
+            call_seconds=call_seconds(settings),
         )
         run_server(plan, bound)
 

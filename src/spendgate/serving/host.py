@@ -3,19 +3,14 @@
 mlflow is imported inside the functions: it takes five seconds, and checks that fail come first.
 """
 
-import math
-
 from starlette.types import ASGIApp
 
 from spendgate.config import Settings
 from spendgate.serving.quiet import quiet_mlflow
 from spendgate.web.environment import settings_environment
 from spendgate.web.lifespan import Lifespan
-from spendgate.web.server import ServerPlan, bind, check_settings, run_server
+from spendgate.web.server import ServerPlan, bind, call_seconds, check_settings, run_server
 from spendgate.web.worker import WORKER
-
-# What a call may need beyond its model call: waiting for the ledger's lock, settling.
-_MARGIN_SECONDS = 30
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
@@ -32,9 +27,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         from spendgate.serving.register import log_served_model  # noqa: PLC0415
 
         model = log_served_model(settings.home / "model")
-        timeout = math.ceil(
-            settings.upstream_timeout_seconds + settings.held_wait_seconds + _MARGIN_SECONDS
-        )
+        timeout = call_seconds(settings)
         # The environment in which `mlflow models serve` starts its server: model and time-out.
         _, environment = scoring_server.get_cmd(str(model), timeout=timeout)
         plan = ServerPlan(
@@ -43,6 +36,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
             ready_path="/ping",
             environment={**environment, **settings_environment(settings)},
             workers=workers,
+            call_seconds=timeout,
         )
         run_server(plan, bound)
 

@@ -2,13 +2,13 @@
 # pandas is typed in part only.
 """What a body of `/invocations` means: its route, its raw form again, and what is wrong with it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import cast
 
-import numpy as np
 import pandas as pd
 
 from spendgate.errors import InvalidRequestError
+from spendgate.gateway.json_object import is_list
 from spendgate.gateway.wire import CHAT, EMBEDDINGS, Host, parse_call
 from spendgate.web.body import BodyError, parse_object
 
@@ -36,7 +36,10 @@ def raw_body(model_input: object) -> dict[str, object]:
             raise InvalidRequestError("the body holds no request; send it as it is", "body")
         if len(model_input) > 1:
             raise InvalidRequestError(f"send one request per call, not {len(model_input)}", "body")
-        body = cast("dict[str, object]", model_input.to_dict("records")[0])
+        # Half the time of to_dict; both make Python's own numbers of pandas'.
+        names = cast("Iterable[str]", model_input.columns)
+        rows = cast("Iterable[Iterable[object]]", model_input.itertuples(index=False, name=None))
+        body = dict(zip(names, next(iter(rows)), strict=True))
     elif isinstance(model_input, dict):
         body = cast("dict[str, object]", model_input)
     else:
@@ -81,6 +84,5 @@ def _table_form(name: str) -> InvalidRequestError:
 
 def _is_array(value: object) -> bool:
     """Tell the arrays that MLflow makes of its table forms from JSON."""
-    if isinstance(value, list) and value:
-        value = cast("list[object]", value)[0]
-    return isinstance(value, (np.ndarray, np.generic))
+    first = value[0] if is_list(value) and value else value
+    return type(first).__module__ == "numpy"

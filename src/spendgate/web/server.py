@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import math
 import os
 import signal
 import socket
@@ -23,6 +24,7 @@ from spendgate.errors import HostError
 _logger = logging.getLogger("spendgate.web")
 
 _PROBE_SECONDS = 0.1
+_MARGIN_SECONDS = 30
 # Longer than a load balancer keeps an idle connection (60 s), so that it closes first.
 _KEEP_ALIVE_SECONDS = 75
 # A worker that imports MLflow on a busy machine answers late; it isn't dead.
@@ -50,6 +52,8 @@ class ServerPlan:
     ready_path: str
     environment: Mapping[str, str]
     workers: int
+    call_seconds: int
+    """How long one call may take; a stopping server waits no longer for its clients."""
 
 
 def check_settings(settings: Settings) -> None:
@@ -67,6 +71,12 @@ def check_settings(settings: Settings) -> None:
         raise HostError(f"the home folder {home} isn't writable; choose another with --home")
     with closing(open_ledger(settings)) as ledger:
         build_gateway(settings, ledger)
+
+
+def call_seconds(settings: Settings) -> int:
+    """Return how long one call may take: its model call, waiting for money, the ledger."""
+    seconds = settings.upstream_timeout_seconds + settings.held_wait_seconds + _MARGIN_SECONDS
+    return math.ceil(seconds)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -110,6 +120,7 @@ def run_server(plan: ServerPlan, bound: socket.socket) -> None:
         access_log=False,
         server_header=False,
         ws="none",
+        timeout_graceful_shutdown=plan.call_seconds,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_worker_healthcheck=_WORKER_ANSWER_SECONDS,
     )
