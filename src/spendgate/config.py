@@ -13,7 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def _names(own: str, *aliases: str) -> AliasChoices:
-    return AliasChoices(own, f"SPENDGATE_{own.upper()}", *aliases)
+    """Return the variables that fill a field, ours first; the bare field name is none of them."""
+    return AliasChoices(f"SPENDGATE_{own.upper()}", *aliases)
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -195,10 +195,12 @@ class Policy:
 
 
 def _is_beaten(budget: Budget, covering: Iterable[tuple[Budget, Scope]]) -> bool:
+    # A shadow row replaces shadow rows only: trying a budget out must not lift the one in force.
     return any(
         other.scope.dimensions == budget.scope.dimensions
         and other.window == budget.window
         and other.scope.wildcards < budget.scope.wildcards
+        and (other.mode is Mode.ENFORCE or budget.mode is Mode.SHADOW)
         for other, _ in covering
     )
 

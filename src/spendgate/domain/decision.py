@@ -153,7 +153,7 @@ def decide(
     positions = positions_of(claims, balances)
     enforcing = tuple(p for p in positions if p.claim.budget.mode is Mode.ENFORCE)
     shadowing = tuple(p for p in positions if p.claim.budget.mode is Mode.SHADOW)
-    soft = [p for p in enforcing if _is_soft(p, candidates[model])]
+    soft = [p for p in enforcing if is_soft(p, candidates[model])]
     candidate = candidates[_stepped_down(candidates, model, soft, enforcing)]
     refused = _refusal(candidate, enforcing, positions)
     if refused is not None:
@@ -173,7 +173,8 @@ def decide(
     )
 
 
-def _is_soft(position: Position, candidate: Candidate) -> bool:
+def is_soft(position: Position, candidate: Candidate) -> bool:
+    """Tell whether a call would take a budget's spending past its soft cap."""
     return position.spent_nano + candidate.expected_nano > position.claim.soft_nano
 
 

@@ -1,6 +1,7 @@
 """Decision records: what the gate refused, downgraded, or would have refused."""
 
-from spendgate.domain.decision import Decision, Granted, Refused
+from spendgate.domain.budget import Mode
+from spendgate.domain.decision import Decision, Granted, Refused, is_soft
 from spendgate.domain.event import DecisionRecord
 from spendgate.gateway.admission import Arrival, Prepared
 
@@ -40,17 +41,24 @@ def downgrade_record(prepared: Prepared, granted: Granted) -> DecisionRecord:
     """Record that a cheaper model served the call, and the budget whose soft cap asked for it."""
     facts = prepared.request.facts
     model = facts.model_requested
-    asking = next((p for p in granted.positions if p.claim.budget.step_from(model)), None)
+    requested = prepared.request.candidates[model]
+    asking = next(
+        p
+        for p in granted.positions
+        if p.claim.budget.mode is Mode.ENFORCE
+        and p.claim.budget.step_from(model) is not None
+        and is_soft(p, requested)
+    )
     return DecisionRecord(
         decision_id=f"{prepared.request.hold_id}:{Decision.DOWNGRADE.value}",
         occurred_at=facts.occurred_at,
         scopes=facts.scopes,
         model_requested=model,
         decision=Decision.DOWNGRADE.value,
-        budget_id=None if asking is None else asking.claim.budget.budget_id,
-        limit_nano=None if asking is None else asking.claim.limit_nano,
-        spent_nano=None if asking is None else asking.spent_nano,
-        held_nano=None if asking is None else asking.held_nano,
+        budget_id=asking.claim.budget.budget_id,
+        limit_nano=asking.claim.limit_nano,
+        spent_nano=asking.spent_nano,
+        held_nano=asking.held_nano,
         needed_nano=granted.amount_nano,
         suggested_model=granted.candidate.model,
     )

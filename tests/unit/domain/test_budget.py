@@ -209,3 +209,9 @@ def test_a_loop_behind_one_of_several_models_is_found() -> None:
     steps = [DowngradeStep(("a", "b"), "c"), DowngradeStep(("c",), "b")]
 
     assert find_loop(steps) == ("c", "b", "c")
+
+
+def test_a_shadow_row_does_not_lift_the_wildcard_in_force() -> None:
+    tried = budget("tried", "user:alice", mode=Mode.SHADOW)
+
+    assert covering(Policy((budget("each", "user:*"), tried)), ALICE) == ["each", "tried"]
