@@ -43,6 +43,7 @@ from spendgate.domain.window import WindowError, parse_time_zone
 
 LIMIT_USD_MAX = Decimal(9_200_000_000)
 """What a ledger's 64-bit nano-USD column holds, rounded down to a number people remember."""
+LIMIT_NANO_MAX = parse_usd(LIMIT_USD_MAX)
 FRACTION_MAX = Decimal(10)
 """Alerts above the limit make sense for shadow budgets; ten times it is a slip of the keyboard."""
 TEXT_CHARACTERS_MAX = 500

@@ -3,7 +3,7 @@
 All of its problems are told at once, one line per row: file, row, field, problem, way out.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from spendgate.adapters.budget_codec import (
     parse_model,
     parse_raise,
 )
-from spendgate.adapters.budget_rows import did_you_mean
+from spendgate.adapters.budget_rows import LIMIT_NANO_MAX, did_you_mean
 from spendgate.adapters.plain_data import as_list, as_mapping
 from spendgate.adapters.policy_yaml import read_yaml_file
 from spendgate.config import Settings
@@ -64,6 +64,7 @@ def read_policy(
         defaults = parse_defaults(sections.get("defaults") or {}, where=f"{where}: defaults")
     problems += _repeated_ids(budgets, raises, where)
     problems += _orphans(budgets, raises, sections, where)
+    problems += _too_large(budgets, raises, where)
     if book is not None:
         problems += unpriced_steps(budgets, book, at, where)
     if problems:
@@ -186,6 +187,16 @@ def _orphans(
             yield (
                 f"{where}: raise {raised.raise_id!r}: raises: there is no budget "
                 f"{raised.budget_id!r}{did_you_mean(raised.budget_id, known)}"
+            )
+
+
+def _too_large(budgets: Iterable[Budget], raises: Sequence[Raise], where: str) -> Iterator[str]:
+    for budget in budgets:
+        added = sum(one.amount_nano for one in raises if one.budget_id == budget.budget_id)
+        if budget.limit_nano + added > LIMIT_NANO_MAX:
+            yield (
+                f"{where}: budget {budget.budget_id!r}: limit_usd: the raised limit is more than "
+                "a ledger can hold (about 9.2 billion); lower it or a raise"
             )
 
 

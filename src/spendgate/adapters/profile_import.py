@@ -133,8 +133,9 @@ def _window(profile: Mapping[str, object], implied: str | None, where: str) -> o
 def _id(profile: Mapping[str, object], window: str) -> str:
     """Name a profile after what it covers, so that importing it again replaces it."""
     key = str(profile["scopeKey"])
-    name = "every" if key == "*" else re.sub(r"[^A-Za-z0-9._-]", "-", key)
-    if name not in {key, "every"} or len(name) > 80:
+    # The @ keeps the wildcard apart from a scope that is called `every`.
+    name = "@every" if key == "*" else re.sub(r"[^A-Za-z0-9._-]", "-", key)
+    if name not in {key, "@every"} or len(name) > 80:
         # Two keys may look alike once they are spelled with the letters of an id.
         name = f"{name[:80]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     return f"{profile['scopeType']}-{name}-{re.sub(r'[^A-Za-z0-9]', '', window)}"

@@ -13,7 +13,7 @@ from spendgate.adapters.budget_codec import (
     raise_as_json,
     usd_text,
 )
-from spendgate.adapters.budget_rows import did_you_mean
+from spendgate.adapters.budget_rows import LIMIT_NANO_MAX, did_you_mean
 from spendgate.adapters.policy_source import unpriced_steps
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.bootstrap import open_price_book, utc_now
@@ -30,7 +30,6 @@ from spendgate.cli.options import (
 )
 from spendgate.config import Settings
 from spendgate.domain.budget import PPM, Budget, Policy
-from spendgate.domain.money import NANO_MAX
 from spendgate.errors import PolicyError
 
 PEOPLE = "people"
@@ -162,7 +161,7 @@ def raise_budget(
     with opened_ledger(settings_from(home, ledger)) as opened:
         policy = opened.policies.policy()
         before = policy.limit(_existing(policy, budget_id), now)
-        if before + raised.amount_nano > NANO_MAX:
+        if before + raised.amount_nano > LIMIT_NANO_MAX:
             raise PolicyError(f"budget {budget_id!r}: the raised limit is more than a ledger holds")
         opened.policies.put_raise(raised)
     until = "for good" if end is None else f"until {end.isoformat()}"

@@ -29,6 +29,8 @@ Tags = Annotated[
     list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="A free tag; repeatable.")
 ]
 
+DURATION_SECONDS_MAX = 3653 * 86_400
+
 _SQLITE = "sqlite:///"
 _DURATION = re.compile(r"(\d{1,6})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -94,9 +96,17 @@ def parse_instant(text: str) -> datetime:
 def parse_duration(text: str) -> timedelta:
     """Read a duration such as `90s`, `30m`, `24h`, `7d` or `2w`."""
     match = _DURATION.fullmatch(text)
-    if match is None or int(match[1]) == 0:
-        raise typer.BadParameter(f"{text!r} is no duration; write it like 30m, 24h or 7d")
-    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    seconds = 0 if match is None else int(match[1]) * _SECONDS[match[2]]
+    if not 0 < seconds <= DURATION_SECONDS_MAX:
+        raise typer.BadParameter(
+            f"{text!r} is no duration up to ten years; write it like 24h or 7d"
+        )
+    return timedelta(seconds=seconds)
+
+
+def parse_start(text: str, now: datetime) -> datetime:
+    """Read when something starts: a date, a time, or how long ago, such as `7d`."""
+    return now - parse_duration(text) if _DURATION.fullmatch(text) else parse_instant(text)
 
 
 def parse_pairs(texts: list[str] | None, flag: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ FAILED = 1
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits 0 when done, 1 when it failed, 2 on wrong usage."""
     try:
-        make_program()(args=arguments)
+        make_program()(args=arguments, prog_name="spendgate")
     except SpendgateError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(FAILED) from None

@@ -1,6 +1,6 @@
 """`spendgate spend show` and `spendgate audit`: what was spent, and whether the books agree."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -12,8 +12,7 @@ from spendgate.cli.options import (
     Json,
     Ledger,
     opened_ledger,
-    parse_duration,
-    parse_instant,
+    parse_start,
     settings_from,
 )
 from spendgate.cli.standing import standing
@@ -22,6 +21,7 @@ from spendgate.domain.scope import Dimension
 from spendgate.errors import HostError
 
 FAILED = 1
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 GROUPINGS = {
     **{dimension.value: f"{dimension.value}_id" for dimension in Dimension},
     "model": "model",
@@ -60,7 +60,9 @@ def show_spend(
         with opened_ledger(settings) as opened:
             records = standing(opened, utc_now())
     else:
-        records = _sums(settings, by.split(","), None if since is None else _start(since))
+        names = list(dict.fromkeys(by.split(",")))
+        start = None if since is None else parse_start(since, utc_now())
+        records = _sums(settings, names, start)
     if as_json:
         print_json(records)
     else:
@@ -91,8 +93,10 @@ def audit(home: Home = None, ledger: Ledger = None, as_json: Json = False) -> No
         raise typer.Exit(FAILED)
 
 
-def _start(text: str) -> datetime:
-    return utc_now() - parse_duration(text) if text[-1:].isalpha() else parse_instant(text)
+def _instant(instant: datetime) -> str:
+    # A TIMESTAMP literal would be nanoseconds, which end in 2262 and fail beyond.
+    micros = (instant - EPOCH) // timedelta(microseconds=1)
+    return f"arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
 
 
 def _sums(settings: Settings, names: list[str], since: datetime | None) -> list[dict[str, object]]:
@@ -107,7 +111,7 @@ def _sums(settings: Settings, names: list[str], since: datetime | None) -> list[
     # Everything in this text comes from the table above and from a parsed time.
     columns = ", ".join(f"{GROUPINGS[name]} AS {name}" for name in names)
     keys = ", ".join(GROUPINGS[name] for name in names)
-    where = "" if since is None else f" WHERE occurred_at >= TIMESTAMP '{since.isoformat()}'"
+    where = "" if since is None else f" WHERE occurred_at >= {_instant(since)}"
     sql = (
         f"SELECT {columns}, COUNT(DISTINCT hold_id) AS requests, SUM(cost_usd) AS cost_usd "  # noqa: S608
         f"FROM spend_events{where} GROUP BY {keys} ORDER BY cost_usd DESC"
