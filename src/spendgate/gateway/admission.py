@@ -8,25 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from spendgate.domain.budget import Claim, Policy
+from spendgate.domain.budget import Claim
 from spendgate.domain.decision import Granted
 from spendgate.domain.event import CallFacts
-from spendgate.domain.price import PriceBook
 from spendgate.domain.reservation import ReserveRequest
 from spendgate.errors import ForbiddenError
 from spendgate.gateway.identity import Caller
 from spendgate.gateway.offer import Offers
 from spendgate.gateway.reply import SpendNote
+from spendgate.gateway.rules import Rules
 from spendgate.gateway.terms import Terms
 from spendgate.gateway.wire import Call
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The policy and prices that one admission is decided by, of one version."""
-
-    policy: Policy
-    book: PriceBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +99,7 @@ def prepare(arrival: Arrival, rules: Rules, upstream: str, terms: Terms) -> Prep
     paused = rules.policy.paused_scope(identity)
     if paused is not None:
         raise ForbiddenError("scope_paused", f"{paused.text} is paused by an operator")
-    claims = rules.policy.claims(identity, at)
+    claims = rules.policy_for(identity).claims(identity, at)
     if not claims and rules.policy.defaults.unmatched != "allow":
         scopes = ", ".join(f"{name}:{value}" for name, value in identity.values.items())
         raise ForbiddenError("no_budget", f"no budget covers this call ({scopes})")

@@ -26,7 +26,7 @@ from spendgate.errors import (
     PriceError,
     TokenError,
 )
-from spendgate.gateway.admission import Admission, Arrival, Prepared, Rules, prepare
+from spendgate.gateway.admission import Admission, Arrival, Prepared, prepare
 from spendgate.gateway.charging import charge_of, shown_cost_nano
 from spendgate.gateway.explanation import explained
 from spendgate.gateway.hold_end import HoldEnd, HoldEnds
@@ -36,6 +36,7 @@ from spendgate.gateway.outcome import Ending, Verb, judge
 from spendgate.gateway.ports import Clock, Ledger, TokenVerifier, Upstream
 from spendgate.gateway.record import SHADOW, downgrade_record, forbidden_record, refusal_record
 from spendgate.gateway.reply import Reply, SpendNote, budget_refusal, error_reply, spend_object
+from spendgate.gateway.rules import Rules
 from spendgate.gateway.terms import Terms
 from spendgate.gateway.upstream_body import upstream_body
 from spendgate.gateway.wire import Host, parse_call
@@ -214,8 +215,8 @@ class Gateway:
         raise LedgerUnavailableError(_UNSTEADY)
 
     def _prepared(self, arrival: Arrival, rules: Rules) -> Prepared:
-        has_key = self._verifier is not None
-        check_trust(arrival.caller, arrival.call.asserted, rules.policy, has_key)
+        policy = rules.policy_for(arrival.caller.identity)
+        check_trust(arrival.caller, arrival.call.asserted, policy, self._verifier is not None)
         return prepare(arrival, rules, self._upstream.name, self._terms)
 
     def _reserve(self, prepared: Prepared) -> Admission | Reply:

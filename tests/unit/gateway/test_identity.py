@@ -149,7 +149,7 @@ def test_a_token_in_the_body_outranks_the_bearer(keyed: Callable[..., Any]) -> N
         signed(tags=["x"]),
         signed(tags={"a": 1}),
         signed(models="big"),
-        jwt.encode({"aud": AUDIENCE, "jti": "1", "exp": FAR, "user": "alice"}, None, "none"),
+        jwt.encode({"aud": AUDIENCE, "jti": "1", "exp": FAR, "user": "alice"}, "", "none"),
         signed(key=KEY * 2, algorithm="HS512"),
     ],
 )
@@ -195,7 +195,8 @@ def test_what_a_token_must_carry_isnt_believed_from_the_body(
 ) -> None:
     opened = keyed(budget(scope={}), budget(id="own", scope={dimension: "*"}))
     vouched = {"org", "team", "agent", "user"} - {dimension}
-    spend_token = token(**dict.fromkeys(vouched, "x"))
+    now = datetime.now(UTC)
+    spend_token = mint_token(KEY, dict.fromkeys(vouched, "x"), ttl_seconds=600, now=now)
 
     reply = opened.chat(own={"user": None, dimension: "rich", "spend_token": spend_token})
 
