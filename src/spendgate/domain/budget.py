@@ -195,11 +195,16 @@ class Policy:
 
 
 def _is_beaten(budget: Budget, covering: Iterable[tuple[Budget, Scope]]) -> bool:
+    wildcards = budget.scope.wildcards
+    if not wildcards:
+        return False
+    dimensions = budget.scope.dimensions
     # A shadow row replaces shadow rows only: trying a budget out must not lift the one in force.
     return any(
-        other.scope.dimensions == budget.scope.dimensions
+        other is not budget
+        and other.scope.dimensions == dimensions
         and other.window == budget.window
-        and other.scope.wildcards < budget.scope.wildcards
+        and other.scope.wildcards < wildcards
         and (other.mode is Mode.ENFORCE or budget.mode is Mode.SHADOW)
         for other, _ in covering
     )

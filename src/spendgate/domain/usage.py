@@ -6,7 +6,7 @@ output contains the reasoning. `disjoint()` makes the parts that are priced.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Literal, cast
 
 # Above this a JSON number is no longer exact in readers that use doubles, and no call is so big.
@@ -49,8 +49,8 @@ class TokenUsage:
     reasoning_tokens: int = 0
 
     def __post_init__(self) -> None:
-        counts = cast(tuple[object, ...], astuple(self))
-        for field, count in zip(fields(self), counts, strict=True):
+        for field in fields(self):
+            count: object = getattr(self, field.name)
             if isinstance(count, bool) or not isinstance(count, int):
                 raise UsageError(f"{field.name} must be an integer, got {_kind(count)}")
             if count < 0:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
+from functools import lru_cache
 from typing import cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -181,13 +182,18 @@ def _clock_window(kind: WindowKind, zone: tzinfo, at: datetime) -> Window:
 
 def _date_window(kind: WindowKind, zone: tzinfo, at: datetime) -> Window:
     first = _first_date(kind, at.astimezone(zone).date())
-    following = _next_date(kind, first)
-    end = _start_of(following, zone)
+    start, end = _date_edges(kind, zone, first)
     # A clock set back across midnight shows the old date again, in the new window.
     while end <= at:
-        first, following = following, _next_date(kind, following)
-        end = _start_of(following, zone)
-    return Window(key=_date_key(kind, first), start=_start_of(first, zone), end=end, resets_at=end)
+        first = _next_date(kind, first)
+        start, end = _date_edges(kind, zone, first)
+    return Window(key=_date_key(kind, first), start=start, end=end, resets_at=end)
+
+
+@lru_cache(maxsize=4096)
+def _date_edges(kind: WindowKind, zone: tzinfo, first: date) -> tuple[datetime, datetime]:
+    """Return start and end of the window of a first date; every call of the day asks for them."""
+    return _start_of(first, zone), _start_of(_next_date(kind, first), zone)
 
 
 def _start_of(day: date, zone: tzinfo) -> datetime:
