@@ -63,7 +63,9 @@ def run_crowd(
     """
     threads = [
         threading.Thread(
-            target=_work, args=(endpoint, agent, f"{seed}:{agent.name}:{loop}", deadline)
+            target=_work,
+            args=(endpoint, agent, f"{seed}:{agent.name}:{loop}", deadline),
+            daemon=True,  # an interrupted run ends at once
         )
         for agent in crowd
         for loop in range(agent.loops)

@@ -121,9 +121,16 @@ def _rank(part: tuple[str, str]) -> int:
 
 
 def _is_nearer(other: Limit, limit: Limit) -> bool:
-    """Tell whether an explicit row replaces a wildcard row of the same dimensions and window."""
-    same = [name for name, _ in other.scope] == [name for name, _ in limit.scope]
-    return same and other.window == limit.window and _wildcards(other) < _wildcards(limit)
+    """Tell whether an explicit row replaces a wildcard row of the same dimensions and window.
+
+    A shadow row replaces no row in force.
+    """
+    return (
+        [name for name, _ in other.scope] == [name for name, _ in limit.scope]
+        and other.window == limit.window
+        and _wildcards(other) < _wildcards(limit)
+        and (other.is_enforced or not limit.is_enforced)
+    )
 
 
 def _wildcards(limit: Limit) -> frozenset[str]:

@@ -22,22 +22,26 @@ from spendgate.errors import HostError
 LATENCY_MS = 50.0
 REPORT_FILE = "trace.json"
 _POLICY = """\
-# Written by `spendgate trace`. Limits that heavy users and agents reach in the replayed hour.
-defaults: {max_output_tokens: 4096, unmatched: refuse}
+# Written by `spendgate trace`. Limits that the heaviest agents and users of the trace reach.
+defaults: {{max_output_tokens: 4096, unmatched: refuse}}
 budgets:
-  - {id: org-month, scope: {org: "*"}, limit_usd: 500, window: month}
-  - {id: teams, scope: {team: "*"}, limit_usd: 25, window: day}
+  - {{id: org-month, scope: {{org: "*"}}, limit_usd: 500, window: month}}
+  - {{id: teams, scope: {{team: "*"}}, limit_usd: 100, window: day}}
   - id: agents
-    scope: {agent: "*"}
-    limit_usd: 8
+    scope: {{agent: "*"}}
+    limit_usd: {agent_usd}
     window: day
     soft_cap: 0.5
     auto_downgrade:
-      - {from: [databricks-claude-sonnet-4-5], to: databricks-claude-haiku-4-5}
-      - {from: [databricks-claude-haiku-4-5], to: databricks-gpt-oss-20b}
-  - {id: users, scope: {user: "*"}, limit_usd: 4, window: week}
-  - {id: sessions, scope: {session: "*"}, limit_usd: 2, window: lifetime}
+      - {{from: [databricks-claude-sonnet-4-5], to: databricks-claude-haiku-4-5}}
+      - {{from: [databricks-claude-haiku-4-5], to: databricks-gpt-oss-20b}}
+  - {{id: users, scope: {{user: "*"}}, limit_usd: {user_usd}, window: week}}
+  - {{id: sessions, scope: {{session: "*"}}, limit_usd: {session_usd}, window: lifetime}}
 """
+# Limits per call of the trace. A call costs 1_800_000 nano-USD in the mean (measured on the Azure
+# trace); the busiest agent makes two fifths of all calls, the busiest user a third.
+_AGENT_NANO, _USER_NANO, _SESSION_NANO = 600_000, 400_000, 200_000
+_LIMIT_NANO_MIN = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def run_trace(plan: TracePlan, console: Console) -> TraceReport:
     """
     arrivals = read_trace(plan.file, plan.limit)
     home = fresh_home(plan.home)
-    _write_policy(home / POLICY_FILE, plan.budgets)
+    _write_policy(home / POLICY_FILE, plan.budgets, len(arrivals))
     minutes = arrivals[-1].offset_seconds / 60
     say(
         console,
@@ -140,12 +144,25 @@ def show_trace(report: TraceReport, console: Console) -> None:
     )
 
 
-def _write_policy(target: Path, budgets: Path | None) -> None:
+def _write_policy(target: Path, budgets: Path | None, calls: int) -> None:
+    """Copy the user's policy, or write one whose limits grow with the trace."""
     try:
-        text = _POLICY if budgets is None else budgets.read_text(encoding="utf-8")
+        text = (
+            _POLICY.format(
+                agent_usd=_limit_usd(_AGENT_NANO * calls),
+                user_usd=_limit_usd(_USER_NANO * calls),
+                session_usd=_limit_usd(_SESSION_NANO * calls),
+            )
+            if budgets is None
+            else budgets.read_text(encoding="utf-8")
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise HostError(f"{budgets} can't be read: {error}") from None
     target.write_text(text, encoding="utf-8")
+
+
+def _limit_usd(nano: int) -> str:
+    return format_usd(max(_LIMIT_NANO_MIN, nano))
 
 
 def _play(
