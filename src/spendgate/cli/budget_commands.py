@@ -116,16 +116,7 @@ def set_budget(
         "alerts": None if alerts is None else alerts.split(","),
     }
     changes = {key: value for key, value in named.items() if value is not None}
-    settings = settings_from(home, ledger)
-    with opened_ledger(settings, may_create=True) as opened:
-        before = opened.policies.policy().budget(budget_id)
-        after = _changed(budget_id, before, changes)
-        _check_prices(settings, opened, after)
-        if after == before:
-            say(f"budget {budget_id!r} is already so")
-            return
-        opened.policies.put_budgets([after])
-    _tell_change(before, after)
+    _put(settings_from(home, ledger), budget_id, changes)
 
 
 def raise_budget(
@@ -225,6 +216,18 @@ def _cleared(texts: list[str] | None) -> list[str] | None:
     if texts is None or not texts:
         return None
     return [] if texts == [NONE] else texts
+
+
+def _put(settings: Settings, budget_id: str, changes: dict[str, object]) -> None:
+    with opened_ledger(settings, may_create=True) as opened:
+        before = opened.policies.policy().budget(budget_id)
+        after = _changed(budget_id, before, changes)
+        _check_prices(settings, opened, after)
+        if after == before:
+            say(f"budget {budget_id!r} is already so")
+            return
+        opened.policies.put_budgets([after])
+    _tell_change(before, after)
 
 
 def _changed(budget_id: str, before: Budget | None, changes: dict[str, object]) -> Budget:

@@ -61,10 +61,10 @@ def _java() -> Check:
     way_out = f"jobs need Java {JAVA_MIN} or newer and the [jobs] extra; calls don't"
     if importlib.util.find_spec("pyspark") is None:
         return Check("java", Status.WARN, "pyspark isn't installed", way_out)
-    home = os.environ.get("JAVA_HOME")  # Spark's own variable, and no setting of ours
-    java = shutil.which("java", path=str(Path(home) / "bin") if home else None)
+    java = shutil.which("java")
     if java is None:
-        return Check("java", Status.WARN, "no java found", way_out)
+        detail = "no java on the PATH; unless JAVA_HOME names one, jobs can't run"
+        return Check("java", Status.WARN, detail, way_out)
     try:
         answer = subprocess.run(  # noqa: S603 - the program found above, no user input
             [java, "-version"], capture_output=True, text=True, timeout=_JAVA_SECONDS, check=False
