@@ -47,14 +47,14 @@ def test_every_calendar_window_agrees_with_the_domain(spark: SparkSession) -> No
     rows = [(i, zone, at, kind.value) for i, (zone, at, kind) in enumerate(cases)]
     frame = spark.createDataFrame(rows, "id int, zone string, at timestamp, kind string")
 
-    start, end = window_bounds(F.col("at"), F.col("zone"), F.col("kind"))
-    found = frame.select("id", F.unix_micros(start).alias("start"), F.unix_micros(end).alias("end"))
+    bounds = window_bounds(F.col("at"), F.col("zone"), F.col("kind"))
+    found = frame.select("id", F.unix_micros(bounds["start"]), F.unix_micros(bounds["end"]))
 
-    bounds = {row["id"]: (row["start"], row["end"]) for row in found.collect()}
+    found_bounds = {number: (start, end) for number, start, end in found.collect()}
     differing = [
-        (zone, at.isoformat(), kind.value, bounds[i], expected)
+        (zone, at.isoformat(), kind.value, found_bounds[i], expected)
         for i, (zone, at, kind) in enumerate(cases)
-        if bounds[i] != (expected := expected_bounds(zone, at, kind))
+        if found_bounds[i] != (expected := expected_bounds(zone, at, kind))
     ]
     assert differing == []
 
@@ -75,8 +75,8 @@ def test_the_session_time_zone_changes_nothing(spark: SparkSession) -> None:
     frame = spark.createDataFrame([(at,)], "at timestamp")
     spark.conf.set("spark.sql.session.timeZone", "Asia/Kathmandu")
 
-    start, end = window_bounds(F.col("at"), F.lit("America/New_York"), F.lit("month"))
-    row = frame.select(F.unix_seconds(start), F.unix_seconds(end)).collect()[0]
+    bounds = window_bounds(F.col("at"), F.lit("America/New_York"), F.lit("month"))
+    row = frame.select(F.unix_seconds(bounds["start"]), F.unix_seconds(bounds["end"])).collect()[0]
 
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     assert row[0] == datetime(2026, 2, 1, 5, tzinfo=UTC).timestamp()

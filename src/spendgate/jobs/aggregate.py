@@ -81,16 +81,17 @@ def run(
     report: Report = {"job": "aggregate", "as_of": as_of.isoformat(), "tables_created": created}
     if not space.exists(spark, SPEND_EVENTS):
         return report | {
-            "new_events": 0,
+            "batches": 0,
             "note": "there is no spend_events table yet: no call was charged",
         }
     budgets = budget_rows(policy, as_of)
-    new_events = _fold_new_events(spark, space, budgets, as_of, checkpoint)
+    batches = _fold_new_events(spark, space, budgets, as_of, checkpoint)
     state = _current_state(spark, space, budgets, policy, balances, as_of)
     space.write("merge_budget_state", BUDGET_STATE, state)
     removed = _remove_former_windows(spark, space, as_of)
     return report | {
-        "new_events": new_events,
+        "batches": batches,
+        "events": space.read(spark, SPEND_EVENTS).count(),
         "budget_state": _count_by_status(spark, space, as_of),
         "budget_state_removed": removed,
         "held_known": balances is not None,
@@ -112,7 +113,8 @@ def _fold_new_events(
         .start()
     )
     query.awaitTermination()
-    return sum(progress["numInputRows"] for progress in query.recentProgress)
+    # Rows are counted once per scan of a batch, so only batches can be told.
+    return len({progress.batchId for progress in query.recentProgress if progress.numInputRows})
 
 
 def fold_batch(

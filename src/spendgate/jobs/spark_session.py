@@ -81,6 +81,10 @@ def _local_settings(home: Path) -> dict[str, str]:
         ),
         "spark.driver.memory": "1g",
         "spark.pyspark.python": sys.executable,
+        # Compiling a query takes longer than interpreting it over what one machine's home holds:
+        # a run over few events takes half the time, and 200,000 windows take the same.
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.codegen.wholeStage": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.warehouse.dir": str(home.absolute() / "spark-warehouse"),

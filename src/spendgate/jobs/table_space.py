@@ -10,7 +10,8 @@ from string import Template
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from spendgate.adapters.statements import statements
-from spendgate.domain.table import Column, Table
+from spendgate.domain.table import Table
+from spendgate.transforms.schemas import quoted_name, quoted_text, schema_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,9 @@ class TableSpace:
     def name(self, table: Table) -> str:
         """Return a table's name, quoted for SQL."""
         if self.folder is not None:
-            return f"delta.{_quoted(str(self.folder / table.name))}"
+            return f"delta.{quoted_name(str(self.folder / table.name))}"
         parts = (self.catalog, self.schema, table.name)
-        return ".".join(_quoted(part) for part in parts if part is not None)
+        return ".".join(quoted_name(part) for part in parts if part is not None)
 
     def exists(self, spark: SparkSession, table: Table) -> bool:
         """Say whether a table is there."""
@@ -38,10 +39,9 @@ class TableSpace:
         """Create a table, with its comments; False if it was there."""
         if self.exists(spark, table):
             return False
-        columns = ", ".join(_column_clause(column) for column in table.columns)
         spark.sql(
-            f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({columns}) USING DELTA "
-            f"COMMENT {_literal(table.comment)}"
+            f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({schema_text(table)}) USING DELTA "
+            f"COMMENT {quoted_text(table.comment)}"
         )
         return True
 
@@ -61,17 +61,3 @@ class TableSpace:
         text = statements("delta/aggregate.sql")[statement]
         text = Template(text).substitute(target=self.name(table))
         return source.sparkSession.sql(text, source=source).collect()
-
-
-def _column_clause(column: Column) -> str:
-    required = " NOT NULL" if column.is_required else ""
-    comment = _literal(column.comment)
-    return f"{_quoted(column.name)} {column.type}{required} COMMENT {comment}"
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

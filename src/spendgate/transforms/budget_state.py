@@ -6,7 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from spendgate.domain.decision import Status
-from spendgate.domain.table import BIGINT, BUDGET_STATE, MONEY_SUM, TIMESTAMP
+from spendgate.domain.table import BIGINT, BUDGET_STATE, DOUBLE, MONEY_SUM, TIMESTAMP
 from spendgate.transforms.schemas import conformed
 from spendgate.transforms.window_spend import WINDOW_KEY
 
@@ -41,7 +41,7 @@ def budget_state(
         {
             "held_usd": held if is_ledger_known else F.lit(None).cast(MONEY_SUM),
             "remaining_usd": F.col("hard_usd") - F.col("spent_usd") - held,
-            "used_ratio": F.col("spent_usd") / F.col("limit_usd"),
+            "used_ratio": F.col("spent_usd").cast(DOUBLE) / F.col("limit_usd").cast(DOUBLE),
             "status": _status(),
             "updated_at": now,
             "elapsed": _elapsed_seconds(now),

@@ -17,58 +17,83 @@ _HOUR_HALVINGS = 12
 """Halvings that find one second in an hour: 2 to the power of 12 is 4096."""
 
 
-def window_bounds(at: Column, zone: Column, kind: Column) -> tuple[Column, Column]:
-    """Return start and end of the window that holds an instant; nulls for a lifetime.
+def window_bounds(at: Column, zone: Column, kind: Column) -> Column:
+    """Return a struct of the `start` and `end` of the window that holds an instant.
+
+    Both are null for a lifetime.
 
     Args:
         at: instants.
         zone: IANA time zones.
         kind: values of `WindowKind`; rolling windows have no bounds of their own and get nulls.
     """
-    second = F.unix_seconds(at)
     is_clock = kind.isin(WindowKind.MINUTE.value, WindowKind.HOUR.value)
     is_date = kind.isin(WindowKind.DAY.value, WindowKind.WEEK.value, WindowKind.MONTH.value)
-    clock = _clock_bounds(second, zone, kind)
-    dates = _date_bounds(second, zone, kind)
-    start, end = (
-        F.timestamp_seconds(F.when(is_clock, c).when(is_date, d))
-        for c, d in zip(clock, dates, strict=True)
-    )
-    return start, end
+
+    def bounds(second: Column) -> Column:
+        return F.when(is_clock, _clock_bounds(second, zone, kind)).when(
+            is_date, _date_bounds(second, zone, kind)
+        )
+
+    return _with(F.unix_seconds(at), bounds)
 
 
-def _clock_bounds(second: Column, zone: Column, kind: Column) -> tuple[Column, Column]:
+def _clock_bounds(second: Column, zone: Column, kind: Column) -> Column:
     size = F.when(kind == WindowKind.HOUR.value, 3600).otherwise(60)
-    offset = _offset(second, zone)
-    start = second - F.pmod(second + offset, size)
-    end = start + size
 
-    def is_same(candidate: Column) -> Column:
-        return _offset(candidate, zone) == offset
+    def cut(bounds: Column) -> Column:
+        offset, start = bounds["offset"], bounds["start"]
+        end = start + size
 
-    # A change of offset within the hour cuts the window, so that the repeated hour is its own.
-    cut_start = F.when(is_same(start), start).otherwise(_first_second(start, second, is_same))
-    cut_end = F.when(is_same(end - 1), end).otherwise(
-        _first_second(second, end - 1, lambda candidate: ~is_same(candidate))
-    )
-    return cut_start, cut_end
+        def is_same(candidate: Column) -> Column:
+            return _offset(candidate, zone) == offset
+
+        # A change of offset within the hour cuts the window, so that the repeated hour is its own.
+        return _bounds(
+            F.when(is_same(start), start).otherwise(_first_second(start, second, is_same)),
+            F.when(is_same(end - 1), end).otherwise(
+                _first_second(second, end - 1, lambda candidate: ~is_same(candidate))
+            ),
+        )
+
+    def floor(offset: Column) -> Column:
+        start = second - F.pmod(second + offset, size)
+        return F.struct(offset.alias("offset"), start.alias("start"))
+
+    return _with(_with(_offset(second, zone), floor), cut)
 
 
-def _date_bounds(second: Column, zone: Column, kind: Column) -> tuple[Column, Column]:
+def _date_bounds(second: Column, zone: Column, kind: Column) -> Column:
     local_day = F.floor((second + _offset(second, zone)) / _DAY_SECONDS).cast("int")
-    day = F.date_from_unix_date(local_day)
-    first = (
-        F.when(kind == WindowKind.WEEK.value, F.trunc(day, "week"))
-        .when(kind == WindowKind.MONTH.value, F.trunc(day, "month"))
-        .otherwise(day)
+
+    def first_of(day: Column) -> Column:
+        return (
+            F.when(kind == WindowKind.WEEK.value, F.trunc(day, "week"))
+            .when(kind == WindowKind.MONTH.value, F.trunc(day, "month"))
+            .otherwise(day)
+        )
+
+    def from_first(first: Column) -> Column:
+        following = _next_date(first, kind)
+        # A clock set back across midnight shows the old date again, in the new window.
+        is_set_back = _midnight(following, zone) <= second
+        return F.when(is_set_back, following).otherwise(first)
+
+    def both(first: Column) -> Column:
+        return _bounds(_midnight(first, zone), _midnight(_next_date(first, kind), zone))
+
+    return _with(_with(first_of(F.date_from_unix_date(local_day)), from_first), both)
+
+
+def _bounds(start: Column, end: Column) -> Column:
+    return F.struct(
+        F.timestamp_seconds(start).alias("start"), F.timestamp_seconds(end).alias("end")
     )
-    following = _next_date(first, kind)
-    third = _next_date(following, kind)
-    # A clock set back across midnight shows the old date again, in the new window.
-    is_set_back = _midnight(following, zone) <= second
-    start = _midnight(F.when(is_set_back, following).otherwise(first), zone)
-    end = _midnight(F.when(is_set_back, third).otherwise(following), zone)
-    return start, end
+
+
+def _with(value: Column, expression: Callable[[Column], Column]) -> Column:
+    """Compute an expression of a value once; written out, the value would be repeated in it."""
+    return F.transform(F.array(value), expression)[0]
 
 
 def _next_date(first: Column, kind: Column) -> Column:

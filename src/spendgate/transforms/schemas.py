@@ -1,30 +1,33 @@
-"""The Delta tables as Spark sees them: schemas, and the columns of a row in their order."""
+"""The Delta tables as Spark SQL writes them: schemas, quoted names, and rows in column order."""
 
-from functools import reduce
-
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - what every Spark programmer calls it
-from pyspark.sql.types import StructType
 
-from spendgate.domain.table import Table
+from spendgate.domain.table import Column, Table
 
 
-def struct_type(table: Table) -> StructType:
-    """Return a table's schema, with its comments."""
-    empty = StructType()
-    return reduce(
-        lambda schema, column: schema.add(
-            column.name, column.type, not column.is_required, {"comment": column.comment}
-        ),
-        table.columns,
-        empty,
-    )
+def schema_text(table: Table) -> str:
+    """Return a table's columns as DDL, with NOT NULL and comments; also a schema for frames."""
+    return ", ".join(_clause(column) for column in table.columns)
 
 
 def conformed(frame: DataFrame, table: Table) -> DataFrame:
     """Return a table's columns in order, each cast to its type."""
-    return frame.select(*(_typed(column.name, column.type) for column in table.columns))
+    return frame.select(*(F.col(c.name).cast(c.type).alias(c.name) for c in table.columns))
 
 
-def _typed(name: str, type_name: str) -> Column:
-    return F.col(name).cast(type_name).alias(name)
+def quoted_name(name: str) -> str:
+    """Quote one part of a name for SQL."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def quoted_text(text: str) -> str:
+    """Quote text for SQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _clause(column: Column) -> str:
+    required = " NOT NULL" if column.is_required else ""
+    return (
+        f"{quoted_name(column.name)} {column.type}{required} COMMENT {quoted_text(column.comment)}"
+    )

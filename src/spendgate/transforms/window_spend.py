@@ -23,8 +23,11 @@ def window_spend(events: DataFrame, budgets: DataFrame) -> DataFrame:
             there, are left out.
     """
     claimed = _claimed(events, budgets.where(F.col("kind_of_window") != WindowKind.ROLLING.value))
-    start, end = window_bounds(F.col("occurred_at"), F.col("tz"), F.col("kind_of_window"))
-    return _summed(claimed.withColumns({"window_start": start, "window_end": end}))
+    bounds = window_bounds(F.col("occurred_at"), F.col("tz"), F.col("kind_of_window"))
+    windowed = claimed.withColumn("bounds", bounds).withColumns(
+        {"window_start": F.col("bounds.start"), "window_end": F.col("bounds.end")}
+    )
+    return _summed(windowed)
 
 
 def rolling_spend(events: DataFrame, budgets: DataFrame, as_of: datetime) -> DataFrame:

@@ -1,0 +1,49 @@
+"""Run the aggregate job over Spark Connect, as serverless jobs do; a process of its own."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from spendgate.adapters.delta_query import query_rows
+from spendgate.adapters.delta_sink import DeltaSink
+from spendgate.domain.budget import Budget, Policy
+from spendgate.domain.event import CallFacts, Charge, SpendEvent
+from spendgate.domain.hold import EventKind
+from spendgate.domain.scope import Scope
+from spendgate.domain.window import parse_window
+from spendgate.gateway.ports import EventBatch
+from spendgate.jobs.aggregate import run
+from spendgate.jobs.spark_session import delta_settings
+from spendgate.jobs.table_space import TableSpace
+
+AT = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
+
+
+def main(folder: Path) -> None:
+    settings = delta_settings() | {
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.ui.enabled": "false",
+    }
+    builder = SparkSession.builder.remote("local[2]")
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    facts = CallFacts(1, AT, {"user": "u"}, "m", "m", "s", "global", "v1", "allow", ("life",))
+    event = SpendEvent("r#1:1", "r#1", EventKind.SETTLED, AT, facts, Charge(), 6, 6)
+    DeltaSink(folder / "delta").append("l", EventBatch(1, (event,), ()))
+    policy = Policy((Budget("life", Scope(), 10**9, parse_window("lifetime")),))
+
+    run(spark, TableSpace(folder / "delta"), policy, [], AT, folder / "checkpoint")
+
+    spark.stop()
+    rows = query_rows(folder / "delta", "SELECT scope_value, spent_usd FROM budget_state")
+    (folder / "state.json").write_text(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,78 @@
+"""The local session: what it needs, and that Connect does the same work."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spendgate.errors import HostError
+from spendgate.jobs.spark_session import JARS, delta_settings, local_session
+
+CONNECT_RUN = Path(__file__).with_name("connect_run.py")
+
+
+@pytest.fixture
+def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyspark.sql.SparkSession.getActiveSession", lambda: None)
+
+
+def java_that_says(folder: Path, version: str) -> str:
+    java = folder / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(f"#!/bin/sh\necho '{version}' >&2\n")
+    java.chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.usefixtures("no_session")
+def test_a_machine_without_java_is_told_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+
+    with pytest.raises(HostError, match=r"found none; install Java 17.*apt-get install"):
+        local_session(tmp_path)
+
+
+@pytest.mark.usefixtures("no_session")
+@pytest.mark.parametrize(
+    ("shown", "named"),
+    [('openjdk version "11.0.2"', "is 11"), ('java version "1.8.0_1"', "is 1"), ("?", "unknown")],
+)
+def test_an_old_java_is_refused_by_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str, named: str
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", java_that_says(tmp_path, shown))
+
+    with pytest.raises(HostError, match=named):
+        local_session(tmp_path)
+
+
+def test_cached_jars_are_named_so_that_no_network_is_needed(tmp_path: Path) -> None:
+    assert "spark.jars" not in delta_settings(tmp_path)
+    assert delta_settings(tmp_path)["spark.jars.packages"] == ",".join(JARS)
+
+    (tmp_path / "jars").mkdir()
+    for jar in JARS:
+        group, artifact, version = jar.split(":")
+        (tmp_path / "jars" / f"{group}_{artifact}-{version}.jar").touch()
+
+    assert delta_settings(tmp_path)["spark.jars"].count(".jar") == len(JARS)
+    assert "spark.jars.packages" not in delta_settings(tmp_path)
+
+
+@pytest.mark.spark
+def test_the_job_runs_on_spark_connect_too(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
+
+    run = subprocess.run(
+        [sys.executable, str(CONNECT_RUN), str(tmp_path)],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+    assert run.returncode == 0, run.stderr[-3000:]
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state == [{"scope_value": "*", "spent_usd": "0.000000006"}]
