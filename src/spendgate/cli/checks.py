@@ -9,7 +9,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from spendgate.adapters.policy_source import load_policy, unpriced_steps
 from spendgate.adapters.sqlite_ledger import SqliteLedger
