@@ -1,4 +1,8 @@
-"""The one place that wires settings to adapters and the gate."""
+"""The one place that wires settings to adapters and the gate.
+
+HTTP, JWT and Delta are imported where they are wired: together they take half a second, and a
+command that only looks at the ledger needs none of them.
+"""
 
 import json
 import logging
@@ -6,22 +10,22 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uuid_utils
 
-from spendgate.adapters.delta_sink import DeltaSink
-from spendgate.adapters.openai_upstream import OpenAIUpstream
 from spendgate.adapters.policy_source import default_policy, load_policy
 from spendgate.adapters.price_book import load_price_book, parse_price_row
-from spendgate.adapters.spend_token import SpendTokenVerifier
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.config import Settings
 from spendgate.domain.price import PriceBook
 from spendgate.errors import HostError, SpendgateError
 from spendgate.gateway.drain import FlushReport, flush_outbox
-from spendgate.gateway.gateway import Gateway
 from spendgate.gateway.terms import Terms
+
+if TYPE_CHECKING:
+    from spendgate.gateway.gateway import Gateway
 
 _log = logging.getLogger(__name__)
 _SQLITE = "sqlite:///"
@@ -82,12 +86,16 @@ def apply_policy(settings: Settings, ledger: SqliteLedger) -> list[str]:
     return []
 
 
-def build_gateway(settings: Settings, ledger: SqliteLedger) -> Gateway:
+def build_gateway(settings: Settings, ledger: SqliteLedger) -> "Gateway":
     """Wire a gate over a ledger.
 
     Raises:
         HostError: if the upstream is missing or the signing key is set but empty.
     """
+    from spendgate.adapters.openai_upstream import OpenAIUpstream  # noqa: PLC0415
+    from spendgate.adapters.spend_token import SpendTokenVerifier  # noqa: PLC0415
+    from spendgate.gateway.gateway import Gateway  # noqa: PLC0415
+
     if settings.upstream_url is None:
         raise HostError("no model server: give --upstream URL or set SPENDGATE_UPSTREAM_URL")
     key = settings.signing_key
@@ -176,6 +184,8 @@ def drain_outbox(ledger: SqliteLedger, settings: Settings) -> FlushReport | None
     Raises:
         SinkUnavailableError: if the sink can't take a batch now; nothing is lost.
     """
+    from spendgate.adapters.delta_sink import DeltaSink  # noqa: PLC0415
+
     sink = DeltaSink(settings.delta_folder)
     with sink.sole_flusher() as is_sole:
         if not is_sole:

@@ -1,6 +1,5 @@
 """`spendgate job NAME`: run a job on this machine over the tables of a home."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated
@@ -8,10 +7,11 @@ from typing import Annotated
 import typer
 
 from spendgate.adapters.sqlite_ledger import SqliteLedger
-from spendgate.bootstrap import drain_outbox, utc_now
+from spendgate.bootstrap import utc_now
 from spendgate.cli.console import print_json, print_table, progress
 from spendgate.cli.options import Home, Json, Ledger, opened_ledger, parse_instant, settings_from
 from spendgate.config import Settings
+from spendgate.jobs import drain
 
 Report = Mapping[str, object]
 
@@ -45,10 +45,7 @@ def run_job(
 
 
 def _drain(settings: Settings, ledger: SqliteLedger, _: datetime) -> Report:
-    report = drain_outbox(ledger, settings)
-    if report is None:
-        return {"job": "drain", "note": "another process delivers this home's events already"}
-    return {"job": "drain", **dataclasses.asdict(report)}
+    return drain.run(ledger, settings)
 
 
 def _aggregate(settings: Settings, ledger: SqliteLedger, at: datetime) -> Report:
