@@ -301,6 +301,19 @@ def test_what_is_no_url_is_refused(url: str) -> None:
         base_url(url)
 
 
+DIRECTIVES: list[dict[str, object]] = [
+    {},
+    {"output_tokens": 300},
+    {"cached_tokens": 3},
+    {"reasoning_tokens": 5, "output_tokens": 40},
+    {"status": 429},
+    {"status": 500},
+    {"no_usage": True},
+    {"garbage_usage": True},
+    {"close_connection": True},
+]
+
+
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[str]:
     """Run the billing simulator in this process, behind a real socket."""
@@ -331,17 +344,6 @@ def test_the_providers_bill_the_ledger_and_the_replies_agree(
     ledger.policies.import_policy(Policy(budgets=(budget,)))
     book = load_price_book()
     model = "databricks-meta-llama-3-3-70b-instruct"
-    directives: list[dict[str, object]] = [
-        {},
-        {"output_tokens": 300},
-        {"cached_tokens": 3},
-        {"reasoning_tokens": 5, "output_tokens": 40},
-        {"status": 429},
-        {"status": 500},
-        {"no_usage": True},
-        {"garbage_usage": True},
-        {"close_connection": True},
-    ]
 
     with client(simulator) as upstream:
         gateway = Gateway(
@@ -356,7 +358,7 @@ def test_the_providers_bill_the_ledger_and_the_replies_agree(
             body = {
                 "messages": [{"role": "user", "content": "hello there"}],
                 "max_tokens": 200,
-                "simulate": directives[index % len(directives)],
+                "simulate": DIRECTIVES[index % len(DIRECTIVES)],
                 "custom_inputs": {"model": model, "user": "u"},
             }
             return gateway.handle(CHAT, body, host=Host.ENDPOINT)
