@@ -1,7 +1,7 @@
 """A burst: 64 callers at once against a budget that affords 40 of them at their actual cost.
 
-Each caller wants one answer of 400 tokens and honours `retryable`. What is admitted is compared with
-what the limit could pay for; what the provider billed is compared with the limit.
+Each caller wants one answer of 400 tokens and honours `retryable`. What is admitted is compared
+with what the limit could pay for; what the provider billed is compared with the limit.
 """
 
 import json

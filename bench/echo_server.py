@@ -1,4 +1,4 @@
-"""Serve a saved model with MLflow's own scoring server: `python -m bench.echo_server MODEL PORT`."""
+"""Serve a saved model with MLflow's scoring server: `python -m bench.echo_server MODEL PORT`."""
 
 import sys
 

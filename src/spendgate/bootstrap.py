@@ -152,10 +152,11 @@ class RunningHost:
             self._threads.append(thread)
 
     def close(self) -> None:
-        """Stop the chores, deliver what waits in the outbox, close the ledger."""
+        """Stop the chores, repeat late settlements, deliver the outbox, close the ledger."""
         self._stopped.set()
         for thread in self._threads:
             thread.join(timeout=CLOSE_SECONDS)
+        self._tried("sweep", self._sweep)
         self._tried("flush", self._flush)
         self.ledger.close()
 

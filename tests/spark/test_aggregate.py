@@ -14,14 +14,14 @@ from pyspark.sql import SparkSession
 from spendgate.adapters.delta_query import query_rows
 from spendgate.adapters.delta_sink import DeltaSink
 from spendgate.config import Settings
-from spendgate.domain.budget import Budget, Policy
+from spendgate.domain.budget import BalanceRow, Budget, Policy
 from spendgate.domain.event import CallFacts, Charge, SpendEvent
 from spendgate.domain.hold import EventKind
 from spendgate.domain.scope import Scope
 from spendgate.domain.table import BUDGET_STATE, SPEND_HOURLY, WINDOW_SPEND
 from spendgate.domain.usage import TokenUsage
 from spendgate.domain.window import parse_window, window_at
-from spendgate.gateway.ports import BalanceRow, EventBatch
+from spendgate.gateway.ports import EventBatch
 from spendgate.jobs import aggregate
 
 pytestmark = pytest.mark.spark

@@ -9,11 +9,10 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
-from spendgate.domain.budget import Budget, Policy, Raise
+from spendgate.domain.budget import BalanceRow, Budget, Policy, Raise
 from spendgate.domain.scope import Scope
 from spendgate.domain.table import BUDGET_STATE, WINDOW_SPEND
 from spendgate.domain.window import parse_window, window_at
-from spendgate.gateway.ports import BalanceRow
 from spendgate.transforms.budget_frame import OPEN_WINDOWS_SCHEMA, open_window_rows
 from spendgate.transforms.budget_state import budget_state
 from spendgate.transforms.schemas import schema_text

@@ -25,7 +25,7 @@ from spendgate.adapters.sqlite_policy import SqlitePolicy
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.statements import statements
 from spendgate.domain import hold as lifecycle
-from spendgate.domain.budget import BalanceKey, Claim
+from spendgate.domain.budget import BalanceKey, BalanceRow, Claim
 from spendgate.domain.decision import Balance, Granted, Position, decide, positions_of
 from spendgate.domain.event import Charge, DecisionRecord
 from spendgate.domain.hold import HoldAmounts, HoldState, Movement
@@ -38,7 +38,6 @@ from spendgate.domain.reservation import (
     StalePolicy,
     Verdict,
 )
-from spendgate.gateway.ports import BalanceRow
 
 _SQL = statements("sqlite/verbs.sql")
 _AUDIT = statements("sqlite/audit.sql")

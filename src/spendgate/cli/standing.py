@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from spendgate.adapters.sqlite_ledger import SqliteLedger
-from spendgate.domain.budget import Budget, Claim, Policy
+from spendgate.domain.budget import BalanceRow, Budget, Claim, Policy
 from spendgate.domain.scope import TAG_PREFIX, Identity, Scope
 from spendgate.domain.window import window_at
-from spendgate.gateway.ports import BalanceRow
 from spendgate.gateway.reply import budget_object
 
 

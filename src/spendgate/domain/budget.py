@@ -148,6 +148,17 @@ class BalanceKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class BalanceRow:
+    """One balance as a ledger stores it."""
+
+    budget_id: str
+    scope_value: str
+    period: str
+    spent_nano: int
+    held_nano: int
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Everything that decides, as of one version; the ledger stores it, the gate reads it."""
 

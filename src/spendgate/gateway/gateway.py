@@ -46,6 +46,9 @@ _STALE_TRIES = 5
 _ATTEMPTS_MAX = 100
 _UNSTEADY = "the policy keeps changing; try again"
 _WAIT_SECONDS = 0.05
+_WOKEN = 4
+"""Waiters that one settlement wakes; all would only queue for the ledger, and each looks again
+after `_WAIT_SECONDS` by itself."""
 
 
 class Gateway:
@@ -141,7 +144,7 @@ class Gateway:
         charge = charge_of(admission, ending, at)
         self._ends.end(HoldEnd(ending.verb, Settlement(admission.hold_id, charge, at)))
         with self._released:
-            self._released.notify_all()
+            self._released.notify(_WOKEN)
         note = replace(
             prepared.arrival.note,
             decision=granted.decision.value,

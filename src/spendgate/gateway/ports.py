@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from spendgate.domain.budget import Budget, Claim, Policy, Raise
+from spendgate.domain.budget import BalanceRow, Budget, Claim, Policy, Raise
 from spendgate.domain.decision import Position
 from spendgate.domain.event import DecisionRecord, SpendEvent
 from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, Verdict
@@ -13,17 +13,6 @@ from spendgate.domain.scope import Scope
 
 Clock = Callable[[], datetime]
 """Answers the aware UTC time."""
-
-
-@dataclass(frozen=True, slots=True)
-class BalanceRow:
-    """One balance as a ledger stores it."""
-
-    budget_id: str
-    scope_value: str
-    period: str
-    spent_nano: int
-    held_nano: int
 
 
 @dataclass(frozen=True, slots=True)

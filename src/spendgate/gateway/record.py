@@ -12,7 +12,8 @@ SHADOW = "shadow"
 def forbidden_record(arrival: Arrival, code: str) -> DecisionRecord:
     """Record a call that was refused before any budget was asked."""
     scopes = dict(arrival.caller.identity.values)
-    return DecisionRecord(arrival.request_id, arrival.at, scopes, arrival.call.model, REFUSE, code)
+    decision_id = _decision_id(arrival, REFUSE)
+    return DecisionRecord(decision_id, arrival.at, scopes, arrival.call.model, REFUSE, code)
 
 
 def refusal_record(
@@ -22,7 +23,7 @@ def refusal_record(
     facts = prepared.request.facts
     binding = refused.binding
     return DecisionRecord(
-        decision_id=f"{prepared.request.hold_id}:{decision}",
+        decision_id=_decision_id(prepared.arrival, decision),
         occurred_at=facts.occurred_at,
         scopes=facts.scopes,
         model_requested=facts.model_requested,
@@ -50,7 +51,7 @@ def downgrade_record(prepared: Prepared, granted: Granted) -> DecisionRecord:
         and is_soft(p, requested)
     )
     return DecisionRecord(
-        decision_id=f"{prepared.request.hold_id}:{Decision.DOWNGRADE.value}",
+        decision_id=_decision_id(prepared.arrival, Decision.DOWNGRADE),
         occurred_at=facts.occurred_at,
         scopes=facts.scopes,
         model_requested=model,
@@ -62,3 +63,8 @@ def downgrade_record(prepared: Prepared, granted: Granted) -> DecisionRecord:
         needed_nano=granted.amount_nano,
         suggested_model=granted.candidate.model,
     )
+
+
+def _decision_id(arrival: Arrival, decision: str) -> str:
+    """Name a decision after its request, which the caller knows; each try of a key is one."""
+    return f"{arrival.request_id}:{decision}:{arrival.at:%Y%m%dT%H%M%S%f}"

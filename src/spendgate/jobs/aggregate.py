@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from spendgate.config import Settings
-from spendgate.domain.budget import Policy
+from spendgate.domain.budget import BalanceRow, Policy
 from spendgate.domain.decision import Status
 from spendgate.domain.table import (
     BUDGET_STATE,
@@ -27,7 +27,6 @@ from spendgate.domain.table import (
     WINDOW_SPEND,
 )
 from spendgate.domain.window import WindowKind
-from spendgate.gateway.ports import BalanceRow
 from spendgate.jobs.spark_session import local_session
 from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.budget_frame import (

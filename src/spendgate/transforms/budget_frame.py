@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from spendgate.domain.budget import PPM, Budget, Policy
+from spendgate.domain.budget import PPM, BalanceRow, Budget, Policy
 from spendgate.domain.money import to_decimal
 from spendgate.domain.table import BIGINT, MONEY_SUM, STRING, TIMESTAMP
 from spendgate.domain.window import Window, format_window, window_at
-from spendgate.gateway.ports import BalanceRow
 
 BUDGETS_SCHEMA = (
     f"budget_id {STRING}, scope {STRING}, tz {STRING}, `window` {STRING}, "

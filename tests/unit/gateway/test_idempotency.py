@@ -165,3 +165,16 @@ def test_another_gate_over_the_same_ledger_knows_the_key(
 
     assert code(reply) == "idempotency_replayed"
     assert len(first_gate.upstream.bodies) == 1
+
+
+def test_each_refused_try_of_a_key_is_a_decision_of_its_own(
+    gate: Callable[..., Any], budget: Callable[..., Any], clock: Any
+) -> None:
+    opened = gate(budget(limit_usd="0.0003"))
+
+    for _ in range(2):
+        assert code(opened.chat(own=KEY)) == "budget_exhausted"
+        clock.advance(milliseconds=5)
+
+    first, second = opened.decisions
+    assert first.decision_id != second.decision_id
