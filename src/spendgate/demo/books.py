@@ -65,8 +65,8 @@ class Books:
     events: tuple[Event, ...]
     hourly_nano: int
     state_lines: Mapping[Line, int]
-    refusals: Mapping[str, str]
-    """Code by id of each decision that refused."""
+    refusals: tuple[tuple[str, str], ...]
+    """Id and code of each decision that refused."""
 
 
 def fetch_bill(url: str) -> Bill | None:
@@ -125,9 +125,10 @@ def read_books(home: Path) -> Books:
         events=tuple(_event(row) for row in query_rows(delta, _SQL["events"])),
         hourly_nano=nano_of(query_rows(delta, _SQL["hourly_total"])[0]["total"]),
         state_lines=states,
-        refusals={
-            str(row["decision_id"]): str(row["code"]) for row in query_rows(delta, _SQL["refusals"])
-        },
+        refusals=tuple(
+            (str(row["decision_id"]), str(row["code"]))
+            for row in query_rows(delta, _SQL["refusals"])
+        ),
     )
 
 

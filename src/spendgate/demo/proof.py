@@ -243,10 +243,14 @@ def _record_checks(calls: Sequence[CallRecord], books: Books) -> list[Check]:
         for event in books.events
         if not _is_between(known.get(_request_of(event.hold_id)), event.occurred_at)
     ]
-    refused = {str(call.request_id): call.code for call in calls if call.code in BUDGET_CODES}
-    recorded = {
-        _request_of(one): code for one, code in books.refusals.items() if code in BUDGET_CODES
-    }
+    refused = sorted(
+        (str(call.request_id), str(call.code)) for call in calls if call.code in BUDGET_CODES
+    )
+    recorded = sorted(
+        (decision_id.partition(":")[0], code)
+        for decision_id, code in books.refusals
+        if code in BUDGET_CODES
+    )
     problems = "; ".join(books.ledger_problems[:3]) or "no difference"
     told = {one: nano_of(call.cost_usd or 0) for one, call in known.items()}
     per_request = _per_request(_by_hold(books))

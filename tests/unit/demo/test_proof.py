@@ -67,7 +67,7 @@ BOOKS = Books(
     events=tuple(map(event, COSTS)),
     hourly_nano=900,
     state_lines=LINES,
-    refusals={"r4#1:refuse": "budget_exhausted"},
+    refusals=(("r4:refuse:1", "budget_exhausted"),),
 )
 
 
@@ -164,14 +164,18 @@ def test_one_nano_in_what_a_client_was_told_fails() -> None:
             ),
             "each call was reserved between its sending and its answer",
         ),
-        (replace(BOOKS, refusals={}), "each refusal is in Delta once, with its reason"),
+        (replace(BOOKS, refusals=()), "each refusal is in Delta once, with its reason"),
         (
-            replace(BOOKS, refusals={"r4#1:refuse": "budget_held"}),
+            replace(BOOKS, refusals=(("r4:refuse:1", "budget_held"),)),
+            "each refusal is in Delta once, with its reason",
+        ),
+        (
+            replace(BOOKS, refusals=BOOKS.refusals * 2),
             "each refusal is in Delta once, with its reason",
         ),
         (replace(BOOKS, ledger_problems=("balance 1",)), "the ledger's audit finds nothing"),
     ],
-    ids=["twice", "missing", "outside", "unrecorded", "other-reason", "audit"],
+    ids=["twice", "missing", "outside", "unrecorded", "other-reason", "recorded-twice", "audit"],
 )
 def test_a_record_that_is_wrong_fails(books: Books, name: str) -> None:
     assert name in failed(reckon(LIMITS, BILL, CALLS, books))
