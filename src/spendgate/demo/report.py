@@ -21,6 +21,17 @@ _SQL = statements("demo/queries.sql")
 _EXECUTED = ("spend_by_model", "full_budgets")
 _SUGGESTED = ("refusals_by_reason", "spend_by_team", "downgrades")
 
+_MEANINGS = {
+    "allow": "answered as asked",
+    "fit": "answered, with max_tokens shrunk to what the budgets afford",
+    "downgrade": "answered by a cheaper model, from a soft cap on",
+    "budget_exhausted": "refused: too little is left until the window ends",
+    "budget_held": "refused for a moment: calls in flight hold what is left; a retry helps",
+    "no_budget": "refused: no budget covers the call",
+    "model_not_priced": "refused: a model without a price has no bound",
+    "upstream_error": "the model server answered 429, as some calls told it to; nothing charged",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -48,8 +59,11 @@ def show_outcome(home: Path, outcome: Outcome, console: Console) -> None:
     say(console, "\nBudgets; of a wildcard's values, the fullest one")
     console.print(_budget_table(outcome.proof.lines))
     say(console, "Calls by decision, or by why they were refused")
-    rows = [(name, str(count)) for name, count in outcome.log.outcomes.most_common()]
-    console.print(figures_table(("outcome", "calls"), rows, numbers=("calls",)))
+    rows = [
+        (name, str(count), _MEANINGS.get(name, ""))
+        for name, count in outcome.log.outcomes.most_common()
+    ]
+    console.print(figures_table(("outcome", "calls", ""), rows, numbers=("calls",)))
     say(console, "Checks")
     console.print(checks_table([(one.holds, one.name, one.detail) for one in outcome.checks]))
     show_queries(home, _EXECUTED, _SUGGESTED, console)

@@ -99,5 +99,5 @@ def _traffic(
     with Watch(console, log, "crowd").running() as watch:
         deadline = time.monotonic() + plan.seconds_max
         run_crowd(endpoint, crowd, seed=plan.seed, deadline=deadline, watch=watch.tick)
-    with Watch(console, log, "crowd and bursts of 64").running() as watch:
+    with Watch(console, log, "bursts of 64").running() as watch:
         return [run_burst(endpoint, name, max_tokens, watch.tick) for name, max_tokens in _BURSTS]

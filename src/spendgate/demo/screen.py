@@ -1,6 +1,7 @@
 """What a run shows while it goes: steps with their times, and a live view of the traffic."""
 
 import time
+from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ class Watch:
     title: str = ""
     calls_expected: int | None = None
     started: float = field(default_factory=time.monotonic)
-    _calls_before: int = 0
+    _before: Counter[str] = field(default_factory=Counter[str])
     _drawn_at: float = 0.0
     _live: Live | None = None
 
@@ -67,7 +68,7 @@ class Watch:
     def running(self) -> Generator["Watch"]:
         """Draw while the traffic runs, and once at its end."""
         self.started = self._drawn_at = time.monotonic()
-        self._calls_before = self.log.outcomes.total()
+        self._before = self.log.outcomes.copy()
         if self.console.is_terminal:
             with Live(console=self.console, get_renderable=self._view, transient=True) as live:
                 self._live = live
@@ -85,8 +86,8 @@ class Watch:
             say(self.console, self._line())
 
     def _line(self) -> str:
-        outcomes = dict(self.log.outcomes)
-        calls = sum(outcomes.values()) - self._calls_before
+        outcomes = self.log.outcomes.copy() - self._before
+        calls = outcomes.total()
         seconds = max(time.monotonic() - self.started, 0.001)
         share = "" if self.calls_expected is None else f" of {self.calls_expected}"
         parts = [f"{name} {count}" for name, count in sorted(outcomes.items())]

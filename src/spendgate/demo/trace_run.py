@@ -42,6 +42,7 @@ budgets:
 # trace); the busiest agent makes two fifths of all calls, the busiest user a third.
 _AGENT_NANO, _USER_NANO, _SESSION_NANO = 600_000, 400_000, 200_000
 _LIMIT_NANO_MIN = 50_000_000
+_LAG_SECONDS_SHOWN = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,12 @@ def show_trace(report: TraceReport, console: Console) -> None:
     ]
     console.print(figures_table(("figure", "value"), figures, numbers=("value",)))
     console.print(checks_table([(one.holds, one.name, one.detail) for one in report.checks]))
+    if report.pace.lag_seconds_max > _LAG_SECONDS_SHOWN:
+        say(
+            console,
+            f"The latest call started {report.pace.lag_seconds_max:.0f} s late: at this speed and "
+            "concurrency the machine is full, and latencies are those of a full machine.",
+        )
     failed = sum(not one.holds for one in report.checks)
     say(
         console,
