@@ -1,3 +1,6 @@
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false
+# pyright: reportIncompatibleMethodOverride=false
+# MLflow gives a meaning to type hints of its methods, and has the wrong ones in its base class.
 """Two echo models for comparison: same signature as the served model, no gate.
 
 `BENCH_ECHO_UPSTREAM` unset: answers a fixed completion. Set: forwards the body to that model server
@@ -6,7 +9,7 @@ with the gate's own HTTP adapter, so that the difference to the gate is the gate
 
 import os
 
-import mlflow
+from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from spendgate.adapters.openai_upstream import OpenAIUpstream
@@ -39,4 +42,4 @@ class EchoModel(_Answering, PythonModel):
     """The model that is logged."""
 
 
-mlflow.models.set_model(EchoModel())
+set_model(EchoModel())

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -46,14 +47,14 @@ def ask(gate: httpx.Client, model: str, agent: str, text: str, **fields: object)
     return gate.post("/invocations", json=body)
 
 
-def price_nano(usage: dict) -> int:
+def price_nano(usage: dict[str, Any]) -> int:
     """Price a reported usage by hand, rounded up once."""
     cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
     nano = Fraction(usage["prompt_tokens"] - cached) * 2000 + Fraction(cached) * 200
     return ceil(nano + usage["completion_tokens"] * 10_000)
 
 
-def cost_nano(answer: dict) -> int:
+def cost_nano(answer: dict[str, Any]) -> int:
     return int(answer["spend"]["cost_usd"].replace(".", ""))
 
 
