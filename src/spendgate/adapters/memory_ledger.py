@@ -13,7 +13,7 @@ from spendgate.adapters.memory_policy import MemoryPolicy
 from spendgate.adapters.memory_store import MemoryHold, MemoryState, MemoryStore
 from spendgate.adapters.sqlite_ledger import AuditReport
 from spendgate.domain import hold as lifecycle
-from spendgate.domain.budget import BalanceKey, Claim
+from spendgate.domain.budget import BalanceKey, BalanceRow, Claim
 from spendgate.domain.decision import Balance, Granted, Position, Refused, decide, positions_of
 from spendgate.domain.event import Charge, DecisionRecord, spend_event
 from spendgate.domain.hold import EventKind, HoldAmounts, HoldState, Movement
@@ -26,7 +26,6 @@ from spendgate.domain.reservation import (
     StalePolicy,
     Verdict,
 )
-from spendgate.gateway.ports import BalanceRow
 
 _UNKNOWN = Charge()
 _ZERO = Balance()
@@ -67,14 +66,11 @@ class MemoryLedger:
 
     def sweep(self, at: datetime, limit: int = 500) -> int:
         """Expire holds that are past their time; return how many."""
+        if not _due(self._store.state, at):
+            return 0
         with self._store.write() as state:
-            due = [
-                (hold.expires_at, hold_id)
-                for hold_id, hold in state.holds.items()
-                if hold.state is HoldState.HELD and hold.expires_at <= at
-            ]
-            oldest = sorted(due)[:limit]
-            for _, hold_id in oldest:
+            oldest = _due(state, at)[:limit]
+            for hold_id in oldest:
                 self._end(state, hold_id, lifecycle.expire, _UNKNOWN, at)
         return len(oldest)
 
@@ -184,6 +180,15 @@ def move(state: MemoryState, keys: Sequence[BalanceKey], spent: int, held: int) 
     for key in keys:
         now = state.balances.get(key, _ZERO)
         state.balances[key] = Balance(now.spent_nano + spent, now.held_nano + held)
+
+
+def _due(state: MemoryState, at: datetime) -> list[str]:
+    due = [
+        (hold.expires_at, hold_id)
+        for hold_id, hold in state.holds.items()
+        if hold.state is HoldState.HELD and hold.expires_at <= at
+    ]
+    return [hold_id for _, hold_id in sorted(due)]
 
 
 def _balance_problems(state: MemoryState) -> list[str]:
