@@ -42,9 +42,9 @@ test: setup java ## every test, from nothing but git, make and Python 3.11
 	@export JAVA_HOME="$$(scripts/find_java.sh)"; \
 	$(RUN)/python -m pytest --cov=spendgate.domain --cov-branch --cov-report=term
 
-seeds: setup ## the simulation: SEEDS=100000 of them from START on, or one again, SEED=42
+seeds: setup ## the simulation: SEEDS=100000 from START on; one again, SEED=42; BROKEN=1
 	@$(RUN)/python -m tests.simulation.seeds $${SEED:+--seed "$$SEED"} --seeds "$${SEEDS:-10000}" \
-		--start "$${START:-0}" --store "$${STORE:-memory}"
+		--start "$${START:-0}" --store "$${STORE:-memory}" $${BROKEN:+--broken}
 
 demo: setup java ## a crowd of agents against nested budgets, and the proof (DEMO_HOME, TRACE=FILE)
 	@export JAVA_HOME="$$(scripts/find_java.sh)"; \

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from tests.ledgers.broken import BROKEN
 from tests.simulation.world import Run, SeedFailedError, simulate
 
 _CHUNK = 50
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10_000, help="how many to run")
     parser.add_argument("--start", type=int, default=0, help="the first one")
     parser.add_argument("--store", choices=["memory", "sqlite"], default="memory")
+    parser.add_argument("--broken", action="store_true", help="count what broken ledgers cost")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
     logging.disable(logging.CRITICAL)  # what the gate warns of is what is being simulated
@@ -28,6 +30,9 @@ def main() -> int:
     seeds = range(asked.start, asked.start + asked.seeds)
     if asked.seed is not None:
         seeds = range(asked.seed, asked.seed + 1)
+    if asked.broken:
+        _show_the_broken(console, seeds, asked.jobs)
+        return 0
     total: Counter[str] = Counter()
     steps = 0
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -55,6 +60,34 @@ def _runs(seeds: range, store: str, jobs: int) -> Iterator[Run | str]:
         return
     with multiprocessing.Pool(jobs, initializer=_quiet) as pool:
         yield from pool.imap_unordered(_run, work, chunksize=_CHUNK)
+
+
+def _show_the_broken(console: Console, seeds: range, jobs: int) -> None:
+    """Print, per broken ledger, how many seeds catch it and which first."""
+    with multiprocessing.Pool(jobs, initializer=_quiet) as pool:
+        for name in BROKEN:
+            work = ((name, seed) for seed in seeds)
+            caught = [
+                seed
+                for seed, is_caught in zip(
+                    seeds, pool.imap(_catches, work, chunksize=_CHUNK), strict=True
+                )
+                if is_caught
+            ]
+            first = caught[0] if caught else "none"
+            console.print(
+                f"{name:<36} caught by {len(caught):>5} of {len(seeds)} seeds, first {first}",
+                highlight=False,
+            )
+
+
+def _catches(work: tuple[str, int]) -> bool:
+    name, seed = work
+    try:
+        simulate(seed, BROKEN[name])
+    except SeedFailedError:
+        return True
+    return False
 
 
 def _quiet() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.ledgers.broken import BROKEN
+from tests.simulation.auditor import Auditor, InvoiceReader
 from tests.simulation.world import SeedFailedError, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,9 +65,19 @@ def test_a_broken_ledger_is_caught_and_its_seed_replays(name: str) -> None:
     assert _failure(seed, name) == failure
 
 
-def _failure(seed: int, name: str) -> str | None:
+@pytest.mark.parametrize(
+    "name",
+    ["expiry frees the hold", "admission ignores holds", "one budget of a grant forgotten"],
+)
+def test_the_invoice_alone_convicts_a_ledger_that_overspends(name: str) -> None:
+    failures = (_failure(seed, name, InvoiceReader) for seed in range(SEEDS_TO_CATCH))
+
+    assert "the provider billed" in next(text for text in failures if text is not None)
+
+
+def _failure(seed: int, name: str, auditor: type[Auditor] = Auditor) -> str | None:
     try:
-        simulate(seed, BROKEN[name])
+        simulate(seed, BROKEN[name], auditor=auditor)
     except SeedFailedError as error:
         return str(error)
     return None

@@ -48,14 +48,16 @@ class World:
 
     book = _BOOK
 
-    def __init__(self, seed: int, make_ledger: MakeLedger, parts: Parts) -> None:
+    def __init__(
+        self, seed: int, make_ledger: MakeLedger, parts: Parts, auditor: type[Auditor]
+    ) -> None:
         self.scheduler = Scheduler(seed, self.die)
         self.plan: Plan = draw(Random(seed))
         self.trap = Trap()
         self.ledger = make_ledger(self.trap)
         self.sink = parts.sink()
         self.provider = Provider(self.scheduler, self.plan.weather)
-        self.auditor = Auditor(self.plan.budgets)
+        self.auditor = auditor(self.plan.budgets)
         self.is_store_out = self.is_sink_out = False
         self.jump_seconds = 0.0
         self._ids = 0
@@ -141,14 +143,19 @@ class World:
         yield from ()
 
 
-def simulate(seed: int, parts: Parts = SOUND, store: str = "memory") -> Run:
+def simulate(
+    seed: int,
+    parts: Parts = SOUND,
+    store: str = "memory",
+    auditor: type[Auditor] = Auditor,
+) -> Run:
     """Run one seed.
 
     Raises:
         SeedFailedError: if the money is wrong; names the seed and shows the last steps.
     """
     if store == "memory":
-        return _simulated(seed, partial(_in_memory, parts), parts)
+        return _simulated(seed, partial(_in_memory, parts), parts, auditor)
     with tempfile.TemporaryDirectory() as folder:
         opened: list[SqliteLedger] = []
 
@@ -157,7 +164,7 @@ def simulate(seed: int, parts: Parts = SOUND, store: str = "memory") -> Run:
             return opened[0]
 
         try:
-            return _simulated(seed, on_file, parts)
+            return _simulated(seed, on_file, parts, auditor)
         finally:
             for ledger in opened:
                 ledger.close()
@@ -167,8 +174,8 @@ def _in_memory(parts: Parts, trap: Trap) -> Any:
     return parts.open(parts.store(trap, "simulated"))
 
 
-def _simulated(seed: int, make_ledger: MakeLedger, parts: Parts) -> Run:
-    world = World(seed, make_ledger, parts)
+def _simulated(seed: int, make_ledger: MakeLedger, parts: Parts, auditor: type[Auditor]) -> Run:
+    world = World(seed, make_ledger, parts, auditor)
     try:
         world.run()
     except MoneyError as error:
