@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from spendgate.adapters.memory_store import MemoryState, MemoryStore, PolicyRows
-from spendgate.adapters.sqlite_policy import FILE_SOURCE, Pause
+from spendgate.adapters.sqlite_policy import Pause
 from spendgate.domain.budget import Budget, Policy, Raise
 from spendgate.domain.scope import Scope
 
@@ -118,7 +118,7 @@ def _changed(state: MemoryState, change: Callable[[PolicyRows], PolicyRows]) -> 
 
 
 def _not_of_the_file(rows: dict[str, Owned]) -> dict[str, Owned]:
-    return {name: one for name, one in rows.items() if one.source != FILE_SOURCE}
+    return {name: one for name, one in rows.items() if one.source != "file"}
 
 
 def _without(rows: dict[str, Row], name: str) -> dict[str, Row]:
