@@ -7,7 +7,7 @@ RUN = .venv/bin
 SRC = src tests bench scripts
 export MLFLOW_MODEL_CATALOG_URI =
 
-.PHONY: help setup lock java check format test demo bench clean
+.PHONY: help setup lock java check format test seeds demo bench clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ format: setup ## format and mend what can be mended
 test: setup java ## every test, from nothing but git, make and Python 3.11
 	@export JAVA_HOME="$$(scripts/find_java.sh)"; \
 	$(RUN)/python -m pytest --cov=spendgate.domain --cov-branch --cov-report=term
+
+seeds: setup ## the simulation: SEEDS=100000 from START on; one again, SEED=42; BROKEN=1
+	@$(RUN)/python -m tests.simulation.seeds $${SEED:+--seed "$$SEED"} --seeds "$${SEEDS:-10000}" \
+		--start "$${START:-0}" --store "$${STORE:-memory}" $${BROKEN:+--broken}
 
 demo: setup java ## a crowd of agents against nested budgets, and the proof (DEMO_HOME, TRACE=FILE)
 	@export JAVA_HOME="$$(scripts/find_java.sh)"; \

@@ -1,0 +1,77 @@
+"""Stores whose process can die at a commit, and nothing else about them is changed.
+
+A store passes two points in every transaction: `before commit`, where a death must leave nothing,
+and `after commit`, where the work is done but nobody hears of it.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spendgate.adapters.memory_store import MemoryStore
+from spendgate.adapters.sqlite_store import SqliteStore
+
+BEFORE_COMMIT = "before commit"
+AFTER_COMMIT = "after commit"
+BEFORE_APPEND = "before append"
+AFTER_APPEND = "after append"
+
+Passing = Callable[[str], None]
+"""Told of each point that is passed; raises where the process is to die."""
+
+
+class ProcessDied(BaseException):
+    """The process is gone: no handler of the product may stop this."""
+
+
+class Trap:
+    """Lets the process die at one point, the n-th time it is passed."""
+
+    def __init__(self) -> None:
+        self._point: str | None = None
+        self._passes_left = 0
+        self.sprung: str | None = None
+
+    def set(self, point: str | None, passes: int = 0) -> None:
+        """Arm the trap, or disarm it; what sprang before is forgotten."""
+        self._point, self._passes_left, self.sprung = point, passes, None
+
+    def __call__(self, point: str) -> None:
+        if point != self._point:
+            return
+        if self._passes_left:
+            self._passes_left -= 1
+            return
+        self._point, self.sprung = None, point
+        raise ProcessDied(point)
+
+
+class CrashingMemoryStore(MemoryStore):
+    """The in-memory store; it outlives its process, as a file would."""
+
+    def __init__(self, passing: Passing, ledger_id: str | None = None) -> None:
+        super().__init__(ledger_id)
+        self._passing = passing
+
+    @contextmanager
+    def write(self) -> Generator[Any]:
+        with super().write() as state:
+            yield state
+            self._passing(BEFORE_COMMIT)
+        self._passing(AFTER_COMMIT)
+
+
+class CrashingSqliteStore(SqliteStore):
+    """The real file; a death before the commit rolls the real transaction back."""
+
+    def __init__(self, path: Path, passing: Passing) -> None:
+        super().__init__(path)
+        self._passing = passing
+
+    @contextmanager
+    def write(self) -> Generator[Any]:
+        with super().write() as connection:
+            yield connection
+            self._passing(BEFORE_COMMIT)
+        self._passing(AFTER_COMMIT)

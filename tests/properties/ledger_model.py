@@ -1,0 +1,135 @@
+"""A ledger's rules written as naively as possible, sharing no code with any ledger.
+
+The model keeps a list of holds and adds them up anew for every question.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from spendgate.domain.budget import Budget, parse_window
+from spendgate.domain.hold import HoldState
+from spendgate.domain.reservation import Settled
+from spendgate.domain.scope import Scope
+
+NEW_YORK = ZoneInfo("America/New_York")
+EVENING = datetime(2026, 3, 8, 4, 30, tzinfo=UTC)
+"""Half an hour before midnight in New York, in the night in which its clocks skip an hour."""
+
+BUDGETS = {
+    name: Budget(name, Scope.parse(scope), limit, parse_window(window), tz=tz, fit=False)
+    for name, scope, limit, window, tz in (
+        ("org", "org:acme", 300, "lifetime", "UTC"),
+        ("each-user", "user:*", 120, "day", "America/New_York"),
+        ("each-session", "session:*", 80, "day", "UTC"),
+        ("hour", "org:acme", 70, "rolling:1h", "UTC"),
+    )
+}
+Key = tuple[str, str, str]
+
+
+@dataclass
+class ModelHold:
+    """What the model knows of one hold."""
+
+    fingerprint: str
+    amount: int
+    keys: list[Key]
+    expires_at: datetime
+    state: str = "held"
+    charged: int = 0
+
+    @property
+    def exposure(self) -> int:
+        """What the call may have cost in the real world, whatever the ledger thinks."""
+        if self.state == "voided":
+            return 0
+        return self.charged if self.state == "settled" else self.amount
+
+
+class Model:
+    """All holds, the limits in force, and under which limits something was admitted."""
+
+    def __init__(self) -> None:
+        self.holds: dict[str, ModelHold] = {}
+        self.limits = {name: budget.limit_nano for name, budget in BUDGETS.items()}
+        self.admitted_under: dict[Key, int] = {}
+
+    @property
+    def charged(self) -> dict[str, int]:
+        return {name: hold.charged for name, hold in self.holds.items()}
+
+    def keys(self, at: datetime, user: str, session: str | None) -> list[Key]:
+        day = at.astimezone(NEW_YORK).date().isoformat()
+        keys = [("org", "acme", "*"), ("each-user", user, day)]
+        if session is not None:
+            keys.append(("each-session", session, at.date().isoformat()))
+        return [*keys, ("hour", "acme", f"rolling:1h#{minute_of(at)}")]
+
+    def used(self, key: Key, at: datetime) -> int:
+        """Add up what is spent and held; for the rolling hour in the last 60 minutes as well."""
+        periods = {key[2]}
+        if key[0] == "hour":
+            periods = {f"rolling:1h#{minute_of(at) - ago}" for ago in range(61)}
+        sums = self.sums()
+        return sum(sum(sums.get((key[0], key[1], period), (0, 0))) for period in periods)
+
+    def sums(self) -> dict[Key, tuple[int, int]]:
+        """Return spent and held of every balance that a hold ever moved."""
+        sums: dict[Key, tuple[int, int]] = {}
+        for hold in self.holds.values():
+            held = hold.amount if hold.state == "held" else 0
+            for key in hold.keys:
+                spent_before, held_before = sums.get(key, (0, 0))
+                sums[key] = (spent_before + hold.charged, held_before + held)
+        return sums
+
+    def exposures(self) -> dict[Key, int]:
+        """Return what may have been billed, per balance."""
+        sums: dict[Key, int] = {}
+        for hold in self.holds.values():
+            for key in hold.keys:
+                sums[key] = sums.get(key, 0) + hold.exposure
+        return sums
+
+    def reserve(
+        self, hold_id: str, fingerprint: str, amount: int, keys: list[Key], at: datetime, ttl: int
+    ) -> str:
+        hold = self.holds.get(hold_id)
+        if hold is not None:
+            return hold.state if hold.fingerprint == fingerprint else "conflict"
+        if any(self.used(key, at) + amount > self.limits[key[0]] for key in keys):
+            return "refused"
+        expires_at = at + timedelta(seconds=ttl)
+        self.holds[hold_id] = ModelHold(fingerprint, amount, keys, expires_at)
+        for key in keys:
+            limit = self.limits[key[0]]
+            self.admitted_under[key] = max(limit, self.admitted_under.get(key, 0))
+        return "granted"
+
+    def end(self, hold_id: str, state: str, cost: int | None = None) -> Settled:
+        hold = self.holds.get(hold_id)
+        if hold is None:
+            return Settled(hold_id, None, 0, moved=False)
+        is_correction = hold.state == "expired" and state == "settled" and cost is not None
+        moved = hold.state == "held" or is_correction
+        is_overrun = False
+        if moved:
+            charged = 0 if state == "voided" else hold.amount if cost is None else cost
+            is_overrun = charged > (hold.amount if hold.state == "held" else hold.charged)
+            hold.state, hold.charged = state, charged
+        return Settled(hold_id, HoldState(hold.state), hold.charged, moved, is_overrun)
+
+    def sweep(self, at: datetime) -> int:
+        due = [
+            name
+            for name, hold in self.holds.items()
+            if hold.state == "held" and hold.expires_at <= at
+        ]
+        for name in due:
+            self.end(name, "expired")
+        return len(due)
+
+
+def minute_of(at: datetime) -> int:
+    return int(at.timestamp()) // 60

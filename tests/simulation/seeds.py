@@ -1,0 +1,106 @@
+"""Run seeds on all cores: `make seeds SEEDS=100000`, or one again: `make seeds SEED=42`."""
+
+import argparse
+import logging
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from tests.ledgers.broken import BROKEN
+from tests.simulation.world import Run, SeedFailedError, simulate
+
+_CHUNK = 50
+
+
+def main() -> int:
+    """Answer 0 if every seed's money was right, 1 at the first that was wrong."""
+    parser = argparse.ArgumentParser(prog="seeds", description=__doc__)
+    parser.add_argument("--seed", type=int, help="replay this one seed and print its fingerprint")
+    parser.add_argument("--seeds", type=int, default=10_000, help="how many to run")
+    parser.add_argument("--start", type=int, default=0, help="the first one")
+    parser.add_argument("--store", choices=["memory", "sqlite"], default="memory")
+    parser.add_argument("--broken", action="store_true", help="count what broken ledgers cost")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    asked = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # what the gate warns of is what is being simulated
+    console = Console()
+    seeds = range(asked.start, asked.start + asked.seeds)
+    if asked.seed is not None:
+        seeds = range(asked.seed, asked.seed + 1)
+    if asked.broken:
+        _show_the_broken(console, seeds, asked.jobs)
+        return 0
+    total: Counter[str] = Counter()
+    steps = 0
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=len(seeds) == 1) as progress:
+        task = progress.add_task("seeds", total=len(seeds))
+        for run in _runs(seeds, asked.store, asked.jobs):
+            if isinstance(run, str):
+                console.print(run, markup=False, highlight=False, soft_wrap=True)
+                return 1
+            total.update(run.counts)
+            steps += run.steps
+            if asked.seed is not None:
+                console.print(f"seed {run.seed}: {run.steps} steps, fingerprint {run.digest}")
+            progress.advance(task)
+    console.print(f"{len(seeds)} seeds, {steps} steps, no wrong money", highlight=False)
+    for name, count in sorted(total.items()):
+        console.print(f"  {name:<20} {count:>12,}", highlight=False)
+    return 0
+
+
+def _runs(seeds: range, store: str, jobs: int) -> Iterator[Run | str]:
+    work = ((seed, store) for seed in seeds)
+    if len(seeds) == 1 or jobs == 1:
+        yield from map(_run, work)
+        return
+    with multiprocessing.Pool(jobs, initializer=_quiet) as pool:
+        yield from pool.imap_unordered(_run, work, chunksize=_CHUNK)
+
+
+def _show_the_broken(console: Console, seeds: range, jobs: int) -> None:
+    """Print, per broken ledger, how many seeds catch it and which first."""
+    with multiprocessing.Pool(jobs, initializer=_quiet) as pool:
+        for name in BROKEN:
+            work = ((name, seed) for seed in seeds)
+            caught = [
+                seed
+                for seed, is_caught in zip(
+                    seeds, pool.imap(_catches, work, chunksize=_CHUNK), strict=True
+                )
+                if is_caught
+            ]
+            first = caught[0] if caught else "none"
+            console.print(
+                f"{name:<36} caught by {len(caught):>5} of {len(seeds)} seeds, first {first}",
+                highlight=False,
+            )
+
+
+def _catches(work: tuple[str, int]) -> bool:
+    name, seed = work
+    try:
+        simulate(seed, BROKEN[name])
+    except SeedFailedError:
+        return True
+    return False
+
+
+def _quiet() -> None:
+    logging.disable(logging.CRITICAL)
+
+
+def _run(work: tuple[int, str]) -> Run | str:
+    seed, store = work
+    try:
+        return simulate(seed, store=store)
+    except SeedFailedError as error:
+        return str(error)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
