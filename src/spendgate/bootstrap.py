@@ -20,7 +20,7 @@ from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.config import Settings
 from spendgate.domain.price import PriceBook
-from spendgate.errors import HostError, SpendgateError
+from spendgate.errors import HostError, PriceError, SpendgateError
 from spendgate.gateway.drain import FlushReport, flush_outbox
 from spendgate.gateway.terms import Terms
 
@@ -69,7 +69,12 @@ def open_price_book(settings: Settings, ledger: SqliteLedger | None = None) -> P
     """Return the shipped prices, the chosen overlays, and the ledger's own dated rows on top."""
     rows = [] if ledger is None else ledger.policies.prices()
     extra = [parse_price_row(json.loads(row), where="the ledger's prices") for row in rows]
-    return load_price_book(settings.price_overlays, extra)
+    book = load_price_book(settings.price_overlays, extra)
+    geos = {row.geo for row in book.rows}
+    if settings.geo not in geos:
+        known = ", ".join(sorted(geos))
+        raise PriceError(f"SPENDGATE_GEO {settings.geo!r} names no prices; there are: {known}")
+    return book
 
 
 def apply_policy(settings: Settings, ledger: SqliteLedger) -> list[str]:
@@ -77,8 +82,8 @@ def apply_policy(settings: Settings, ledger: SqliteLedger) -> list[str]:
 
     Without a file, a ledger that has no budget gets the one of the `BUDGET_*` settings.
     """
+    book = open_price_book(settings, ledger)  # also without a file: wrong prices stop the start
     if settings.budgets_file is not None:
-        book = open_price_book(settings, ledger)
         policy = load_policy(settings.budgets_file, book=book, at=utc_now())
         return ledger.policies.import_policy(policy)
     if not ledger.policies.policy().budgets:
@@ -93,7 +98,10 @@ def build_gateway(settings: Settings, ledger: SqliteLedger) -> "Gateway":
         HostError: if the upstream is missing or the signing key is set but empty.
     """
     from spendgate.adapters.openai_upstream import OpenAIUpstream  # noqa: PLC0415
-    from spendgate.adapters.spend_token import SpendTokenVerifier  # noqa: PLC0415
+    from spendgate.adapters.spend_token import (  # noqa: PLC0415
+        KEY_BYTES_MIN,
+        SpendTokenVerifier,
+    )
     from spendgate.gateway.gateway import Gateway  # noqa: PLC0415
 
     if settings.upstream_url is None:
@@ -101,6 +109,8 @@ def build_gateway(settings: Settings, ledger: SqliteLedger) -> "Gateway":
     key = settings.signing_key
     if key is not None and not key.get_secret_value().strip():
         raise HostError("SPENDGATE_SIGNING_KEY is set but empty; unset it or give it a key")
+    if key is not None and len(key.get_secret_value().encode()) < KEY_BYTES_MIN:
+        _log.warning("SPENDGATE_SIGNING_KEY has under %d bytes and can be guessed", KEY_BYTES_MIN)
     api_key = settings.upstream_api_key
     return Gateway(
         ledger,

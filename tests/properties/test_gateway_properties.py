@@ -159,7 +159,7 @@ def test_no_usage_within_the_grant_costs_more_than_was_held(
     sent = opened.upstream.bodies[-1]
     model = body["custom_inputs"]["model"]
 
-    input_tokens = data.draw(st.integers(0, input_tokens_max(sent, image_tokens=IMAGE_TOKENS)))
+    input_tokens = data.draw(st.integers(1, input_tokens_max(sent, image_tokens=IMAGE_TOKENS)))
     output_tokens = data.draw(st.integers(0, granted_tokens(sent)))
     price = BOOK.price_for(model, at=NOON, input_tokens=input_tokens)
     assert price is not None

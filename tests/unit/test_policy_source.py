@@ -284,6 +284,35 @@ def test_a_chain_of_models_without_a_price_is_refused_when_prices_are_known(
     assert load(tmp_path, text).budgets
 
 
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (
+            "{from: databricks-claude-haiku-4-5, to: databricks-claude-opus-4-5}",
+            "'databricks-claude-opus-4-5' costs more than 'databricks-claude-haiku-4-5'",
+        ),
+        (
+            "{from: databricks-claude-haiku-4-5, to: databricks-gte-large-en}",
+            "'databricks-gte-large-en' answers with embedding, so it can't stand in",
+        ),
+        (
+            (
+                "{from: databricks-claude-haiku-4-5, to: databricks-gpt-oss-20b}, "
+                "{from: databricks-claude-haiku-4-5, to: databricks-gpt-oss-120b}"
+            ),
+            "'databricks-claude-haiku-4-5' has two steps; keep one",
+        ),
+    ],
+)
+def test_a_step_that_saves_nothing_or_says_two_things_is_refused(
+    tmp_path: Path, steps: str, said: str
+) -> None:
+    found = problems(tmp_path, one_budget(f"auto_downgrade: [{steps}]"), with_prices=True)
+
+    assert len(found) == 1
+    assert said in found[0]
+
+
 def test_a_raise_and_its_budget_must_fit_a_ledger_together(tmp_path: Path) -> None:
     found = problems(
         tmp_path,

@@ -1,6 +1,7 @@
 """Any OpenAI-compatible model server over HTTP: one call per hold, never retried underneath."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from typing import cast
@@ -104,10 +105,15 @@ def _read(response: httpx.Response, deadline: float) -> bytes:
 def _json_object(answer: bytes) -> Mapping[str, object] | None:
     try:
         # NaN and Infinity are no JSON, and what can't be sent on as JSON must not get further.
-        parsed = json.loads(answer, parse_constant=lambda _: None)
+        parsed = json.loads(answer, parse_constant=lambda _: None, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     return cast("Mapping[str, object]", parsed) if isinstance(parsed, dict) else None
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)  # 1e999 becomes Infinity
+    return value if math.isfinite(value) else None
 
 
 def _retry_after(response: httpx.Response) -> float | None:

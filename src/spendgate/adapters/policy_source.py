@@ -19,7 +19,7 @@ from spendgate.adapters.plain_data import as_list, as_mapping
 from spendgate.adapters.policy_yaml import read_yaml_file
 from spendgate.config import Settings
 from spendgate.domain.budget import Budget, ModelLimits, Policy, PolicyDefaults, Raise
-from spendgate.domain.price import PriceBook
+from spendgate.domain.price import Price, PriceBook, TokenClass
 from spendgate.errors import PolicyError
 
 SECTIONS = ("defaults", "budgets", "models")
@@ -104,6 +104,36 @@ def unpriced_steps(
                 f"{did_you_mean(model, book.models())}; "
                 f"add one with `spendgate price set {model} --input … --output …`"
             )
+        yield from _useless_steps(budget, book, at, f"{where}: budget {budget.budget_id!r}")
+
+
+def _useless_steps(budget: Budget, book: PriceBook, at: datetime, where: str) -> Iterator[str]:
+    """Yield a problem for each step that is ambiguous, changes the kind of model or costs more."""
+    seen: set[str] = set()
+    for step in budget.auto_downgrade:
+        target = book.dearest(step.to_model, at=at)
+        for name in step.from_models:
+            if name in seen:
+                yield f"{where}: auto_downgrade: {name!r} has two steps; keep one"
+            seen.add(name)
+            source = book.dearest(name, at=at)
+            if source is None or target is None:
+                continue
+            if source.kind != target.kind:
+                yield (
+                    f"{where}: auto_downgrade: {step.to_model!r} answers with {target.kind}, so it "
+                    f"can't stand in for {name!r}"
+                )
+            elif _is_dearer(target, source):
+                yield (
+                    f"{where}: auto_downgrade: {step.to_model!r} costs more than {name!r}; "
+                    "name a cheaper model"
+                )
+
+
+def _is_dearer(target: Price, source: Price) -> bool:
+    rates = [(target.rate(one), source.rate(one)) for one in (TokenClass.INPUT, TokenClass.OUTPUT)]
+    return all(new >= old for new, old in rates) and any(new > old for new, old in rates)
 
 
 @contextmanager

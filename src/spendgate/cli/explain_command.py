@@ -117,7 +117,7 @@ def _print(explained: dict[str, object]) -> None:
         way_out = f"; {model} would fit" if model else ""
         say(
             f"refused ({explained['code']}): budget {explained['budget_id']!r} can't hold "
-            f"{explained['needed_usd']} USD for {explained['model_requested']}{way_out}"
+            f"{explained['needed_usd']} USD for {explained['needed_for_model']}{way_out}"
         )
     else:
         say(

@@ -101,4 +101,7 @@ def _settings(
     with opened_ledger(settings, may_create=True) as opened:
         for budget_id in apply_policy(settings, opened):
             note(f"budget {budget_id!r} is kept as people set it; the file's row is not used")
+        if settings.budgets_file is None:
+            count = len(opened.policies.policy().budgets)
+            note(f"no policy file: the ledger's own budgets hold ({count}), see `budget list`")
     return settings

@@ -124,7 +124,14 @@ def parse_pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
 
 def _settings_problems(error: ValidationError) -> str:
     problems = [
-        f"SPENDGATE_{str(one['loc'][0] if one['loc'] else '?').upper()}: {one['msg']}"
+        f"{_variable(str(one['loc'][0] if one['loc'] else ''))}: {one['msg']}"
         for one in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     return "\n".join(problems)
+
+
+def _variable(name: str) -> str:
+    """Name the variable of a setting; pydantic names either the field or the variable."""
+    if not name:
+        return "a setting"
+    return name.upper() if name.upper().startswith("SPENDGATE_") else f"SPENDGATE_{name.upper()}"

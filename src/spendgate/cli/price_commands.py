@@ -1,8 +1,10 @@
 """`spendgate price list|set`: the dated prices that calls are held and charged at."""
 
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import datetime
+from decimal import ROUND_CEILING, Decimal
 from typing import Annotated
 
 import typer
@@ -106,10 +108,15 @@ def set_price(
             "usd_per_million": usd,
             "source": "operator",
         }
-        if dbu:
-            row["dbu_per_million"] = dbu
         if before is not None:
             row |= _kept(before)
+            kept = _in_proportion(before, usd)
+            row["usd_per_million"] = kept | usd
+            if kept:
+                listed = ", ".join(f"{name} {value}" for name, value in kept.items())
+                note(f"rates that weren't named keep their proportion: {listed}")
+        if dbu:
+            row["dbu_per_million"] = dbu
         price = parse_price_row(row, where="command line")
         opened.policies.put_price(json.dumps(price_row_json(price)))
     shown = ", ".join(f"{name} {value}" for name, value in usd.items())
@@ -129,6 +136,22 @@ def _given(
         "output": output,
     }
     return {name: value for name, value in named.items() if value is not None}
+
+
+def _in_proportion(before: Price, usd: Mapping[str, str]) -> dict[str, str]:
+    """Return the rates of a model that a change doesn't name, moved with input or output.
+
+    A cache write that silently fell back to the input rate would be charged too little.
+    """
+    kept: dict[str, str] = {}
+    for token_class, pico in before.usd_pico.items():
+        base = TokenClass.OUTPUT if token_class is TokenClass.REASONING else TokenClass.INPUT
+        old = before.usd_pico.get(base)
+        if token_class.value not in usd and base.value in usd and old:
+            new = Decimal(usd[base.value]).scaleb(6)
+            moved = (Decimal(pico) * new / old).to_integral_value(ROUND_CEILING)
+            kept[token_class.value] = per_million_text(int(moved))
+    return kept
 
 
 def _kept(before: Price) -> dict[str, object]:

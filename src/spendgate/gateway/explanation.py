@@ -41,6 +41,7 @@ def explained(prepared: Prepared, ledger: Ledger) -> dict[str, object]:
         "code": verdict.code.value,
         "budget_id": verdict.binding.claim.budget.budget_id,
         "needed_usd": format_usd(verdict.needed_nano),
+        "needed_for_model": verdict.model,
         "suggested_model": prepared.offers.suggestion(
             prepared.claims, balances, (request.model, verdict.model), prepared.caller.models
         ),

@@ -71,6 +71,8 @@ def _answered(outcome: UpstreamAnswer, write_ttl: str | None) -> Ending:
         )
     except UsageError:
         usage = None  # charged in full: unknown usage is never zero
+    if usage is not None and usage.usage.input_tokens == 0:
+        usage = None  # no call is without input, so this is no count either
     return Ending(Verb.SETTLE, outcome.status, body=outcome.body, usage=usage)
 
 

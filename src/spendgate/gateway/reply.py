@@ -92,6 +92,7 @@ def budget_refusal(
     body["budget"] = {
         **budget_object(refused.binding),
         "needed_usd": format_usd(refused.needed_nano),
+        "needed_for_model": refused.model,
     }
     if refused.binding.claim.budget.refusal is Refusal.IN_BAND:
         return Reply(200, {**_empty_completion(note, str(body["message"])), **body})
@@ -167,7 +168,7 @@ def _budget_message(refused: Refused, suggested_model: str | None) -> str:
         f"budget '{claim.budget.budget_id}' for {claim.scope.text} ({window}) has "
         f"{_plain(max(position.available_nano, 0))} USD left of {_plain(claim.limit_nano)}: "
         f"{_plain(position.spent_nano)} spent, {_plain(position.held_nano)} held by calls in "
-        f"flight; this call needs {_plain(refused.needed_nano)}"
+        f"flight; this call needs {_plain(refused.needed_nano)} with {refused.model}"
     )
     if refused.code is RefusalCode.HELD:
         text += "; retry when calls in flight have settled"

@@ -52,7 +52,8 @@ class Call:
 
     def fingerprint(self) -> str:
         """Return a digest of what this call asks for, the same for an equal body."""
-        text = json.dumps([self.route, self.model, self.body], sort_keys=True)
+        asked = [self.route, self.model, self.body, dict(self.asserted), dict(self.tags)]
+        text = json.dumps(asked, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -84,6 +85,9 @@ def parse_call(
     else:
         _check_embedding_input(body)
     _check_stream(body)
+    context = body.get("usage_context")
+    if context is not None and not is_object(context):
+        raise InvalidRequestError("usage_context must be an object of strings", "usage_context")
     call = Call(
         route=route,
         body=body,

@@ -4,6 +4,7 @@ Messages name the fault and the place; they never quote the body.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from starlette.types import Receive, Scope
 
 DEPTH_MAX = 64
 """Levels of arrays and objects: a deep tool schema has 20; parsers recurse per level."""
+
+_MAY_OVERFLOW = re.compile(rb"[eE]\+?\d{3}|\d{309}")
+"""Text such as 1e400 becomes Infinity in a float; a body that may hold one is parsed to see."""
 
 _CHUNK_BYTES = 65_536
 _STRUCTURE = b'[]{}"'
@@ -86,7 +90,7 @@ def check_body(body: bytes) -> None:
         raise BodyError(400, "the body must be JSON in UTF-8")
     if is_too_deep(body):
         raise BodyError(400, f"the body nests deeper than {DEPTH_MAX} levels")
-    if b"NaN" in body or b"Infinity" in body:
+    if b"NaN" in body or b"Infinity" in body or _MAY_OVERFLOW.search(body):
         parse_object(body)
 
 
@@ -123,8 +127,12 @@ def parse_object(body: bytes) -> dict[str, object]:
         found_constant = True
         return _NotFinite()
 
+    def number(text: str) -> float | _NotFinite:
+        value = float(text)
+        return value if math.isfinite(value) else constant(text)
+
     try:
-        parsed = json.loads(body, parse_constant=constant)
+        parsed = json.loads(body, parse_constant=constant, parse_float=number)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise BodyError(400, f"the body isn't valid JSON: {error.msg} ({place})") from None

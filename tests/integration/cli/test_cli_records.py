@@ -146,7 +146,14 @@ def test_a_new_price_holds_from_its_date_and_keeps_the_older_one(run: Run, home:
         if one["model"] == HAIKU and one["geo"] == "global"
     )
     assert rows[-1]["effective_from"] == "2030-01-01T00:00:00Z"
-    assert rows[-1]["usd_per_million"] == {"input": "2.00", "output": "9.00"}
+    assert rows[-1]["usd_per_million"] == {
+        "input": "2.00",
+        "output": "9.00",
+        # not named, so they keep their proportion to the input: 0.1, 1.25 and 2 times
+        "cache_read": "0.20",
+        "cache_write": "2.50",
+        "cache_write_1h": "4.00",
+    }
     assert now["usd_per_million"]["input"] == "1.00"
 
 

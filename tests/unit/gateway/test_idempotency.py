@@ -178,3 +178,13 @@ def test_each_refused_try_of_a_key_is_a_decision_of_its_own(
 
     first, second = opened.decisions
     assert first.decision_id != second.decision_id
+
+
+@pytest.mark.parametrize("own", [{"session": "another"}, {"tags": {"cost_center": "1"}}])
+def test_the_same_key_for_another_session_or_tag_is_a_conflict(
+    gate: Callable[..., Any], own: dict[str, Any]
+) -> None:
+    opened = gate()
+    opened.chat(own=KEY)
+
+    assert code(opened.chat(own={**KEY, **own})) == "idempotency_conflict"

@@ -285,3 +285,16 @@ def test_only_the_code_of_an_upstreams_error_is_passed_on(
 
     assert "rate_limited" in reply.body["error"]["message"]
     assert "CANARY" not in str(reply.body)
+
+
+def test_a_usage_of_nothing_is_no_count_and_takes_the_full_hold(
+    gate: Callable[..., Any], answer: Any
+) -> None:
+    nothing = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    opened = gate()
+    opened.upstream.script += [answer(usage=nothing)]
+
+    spend = opened.chat().body["spend"]
+
+    assert spend["usage_source"] == "reserved"
+    assert spend["cost_usd"] == spend["reserved_usd"] != "0.000000000"

@@ -73,6 +73,9 @@ def test_wide_is_not_deep():
         (b'{"messages": [{"a": 1}, {"b": [0, -Infinity]}]}', "messages[1].b[1]"),
         (f'{{"{CANARY}": {{"x": Infinity}}}}'.encode(), "*.x"),
         (b'{"a": NaN, "a": 1}', "body"),
+        (b'{"temperature": 1e400}', "temperature"),
+        (b'{"logit_bias": {"x": [-1E+999]}}', "logit_bias.x[0]"),
+        (b'{"temperature": ' + b"9" * 400 + b".0}", "temperature"),
     ],
 )
 def test_numbers_that_are_none_are_named(body: bytes, place: str):
@@ -85,6 +88,7 @@ def test_numbers_that_are_none_are_named(body: bytes, place: str):
 
 def test_the_words_for_them_may_be_written_about():
     check_body(b'{"messages": [{"content": "what are NaN and Infinity?"}]}')
+    check_body(b'{"messages": [{"content": "a colour: #12e345"}], "temperature": 1e-400}')
 
 
 @pytest.mark.parametrize(
