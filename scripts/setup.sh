@@ -9,3 +9,4 @@ fi
 echo "installing what requirements.lock pins (a minute on a new machine)"
 "$uv" pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
 "$uv" pip install --quiet --python .venv/bin/python --no-deps --editable .
+command -v uv > /dev/null || echo "no uv on the PATH: type .venv/bin/spendgate where documents say uv run spendgate"
