@@ -6,55 +6,27 @@ or nothing.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any
 
-from spendgate.adapters.event_codec import (
-    decode_facts,
-    dump,
-    encode_charge,
-    encode_decision,
-    encode_facts,
-    to_micros,
-)
-from spendgate.adapters.sqlite_outbox import SqliteOutbox
-from spendgate.adapters.sqlite_policy import SqlitePolicy
+from spendgate.adapters.event_codec import dump, encode_decision, to_micros
+from spendgate.adapters.hold_rows import HoldEnd, event_row, granted_facts, repeated
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.statements import statements
-from spendgate.domain import hold as lifecycle
+from spendgate.adapters.stored_audit import AuditReport, audit
+from spendgate.adapters.stored_outbox import StoredOutbox
+from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.domain.budget import BalanceKey, BalanceRow, Claim
 from spendgate.domain.decision import Balance, Granted, Position, decide, positions_of
-from spendgate.domain.event import Charge, DecisionRecord
-from spendgate.domain.hold import HoldAmounts, HoldState, Movement
-from spendgate.domain.reservation import (
-    AlreadyReserved,
-    FingerprintConflict,
-    ReserveRequest,
-    Settled,
-    Settlement,
-    StalePolicy,
-    Verdict,
-)
+from spendgate.domain.event import DecisionRecord
+from spendgate.domain.hold import HoldAmounts, HoldState
+from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, StalePolicy, Verdict
 
 _SQL = statements("sqlite/verbs.sql")
 _AUDIT = statements("sqlite/audit.sql")
-_UNKNOWN = Charge()
 _KEYS_AT_ONCE = 1_000
 """Keys in one query: three values each, far below SQLite's 32,766."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditReport:
-    """What a recount of the journal found; no problems means every balance agrees."""
-
-    problems: tuple[str, ...]
-    balances_checked: int
-    events: int
-    holds_open: int
-    spent_nano: int
 
 
 class SqliteLedger:
@@ -62,8 +34,8 @@ class SqliteLedger:
 
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
-        self.policies = SqlitePolicy(store)
-        self.outbox = SqliteOutbox(store)
+        self.policies = StoredPolicy(store, statements("sqlite/policy.sql"))
+        self.outbox = StoredOutbox(store, statements("sqlite/outbox.sql"))
 
     @property
     def ledger_id(self) -> str:
@@ -77,27 +49,15 @@ class SqliteLedger:
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         """Charge what calls cost."""
-        with self._store.write() as connection:
-            return [
-                _end(
-                    connection,
-                    one.hold_id,
-                    lambda hold, charge=one.charge: lifecycle.settle(hold, charge.cost_nano),
-                    one.charge,
-                    one.at,
-                )
-                for one in settlements
-            ]
+        return self._end([HoldEnd.settled(one) for one in settlements])
 
     def void(self, hold_ids: Sequence[str], at: datetime) -> list[Settled]:
         """Release holds whose calls never happened."""
-        with self._store.write() as connection:
-            return [_end(connection, one, lifecycle.void, _UNKNOWN, at) for one in hold_ids]
+        return self._end([HoldEnd.voided(one, at) for one in hold_ids])
 
     def expire(self, hold_ids: Sequence[str], at: datetime) -> list[Settled]:
         """Charge holds in full now."""
-        with self._store.write() as connection:
-            return [_end(connection, one, lifecycle.expire, _UNKNOWN, at) for one in hold_ids]
+        return self._end([HoldEnd.expired(one, at) for one in hold_ids])
 
     def sweep(self, at: datetime, limit: int = 500) -> int:
         """Expire holds that are past their time; return how many."""
@@ -107,7 +67,7 @@ class SqliteLedger:
         with self._store.write() as connection:
             ids = [row[0] for row in connection.execute(_SQL["due_holds"], due).fetchall()]
             for hold_id in ids:
-                _end(connection, hold_id, lifecycle.expire, _UNKNOWN, at)
+                _end(connection, HoldEnd.expired(hold_id, at))
         return len(ids)
 
     def record(self, decisions: Sequence[DecisionRecord]) -> None:
@@ -130,26 +90,7 @@ class SqliteLedger:
     def audit(self) -> AuditReport:
         """Recompute every balance from the journal and the open holds, and compare."""
         with self._store.snapshot() as connection:
-            differences = connection.execute(_AUDIT["balance_differences"]).fetchall()
-            holds = connection.execute(_AUDIT["hold_differences"]).fetchall()
-            (orphans,) = connection.execute(_AUDIT["orphans"]).fetchone()
-            (strays,) = connection.execute(_AUDIT["strays"]).fetchone()
-            balances, events, open_holds, spent = connection.execute(_AUDIT["counts"]).fetchone()
-        problems = [
-            f"budget {budget} ({value}, {period}): spent {spent_now} nano-USD, journal says "
-            f"{spent_journal}; held {held_now}, open holds say {held_open}"
-            for budget, value, period, spent_now, spent_journal, held_now, held_open in differences
-        ]
-        problems += [
-            f"hold {one} ({state}): charged {charged} of {amount} nano-USD in {count} events, "
-            f"journal says {said} of {reserved} in {journalled}"
-            for one, state, charged, count, amount, said, journalled, reserved in holds
-        ]
-        if orphans:
-            problems.append(f"{orphans} journal entries name a balance that doesn't exist")
-        if strays:
-            problems.append(f"{strays} journal entries name a hold that doesn't exist")
-        return AuditReport(tuple(problems), balances, events, open_holds, spent)
+            return audit(connection, _AUDIT)
 
     def policy_version(self) -> int:
         """Return the policy's version."""
@@ -159,11 +100,15 @@ class SqliteLedger:
         """Close this process's connections."""
         self._store.close()
 
+    def _end(self, ends: Sequence[HoldEnd]) -> list[Settled]:
+        with self._store.write() as connection:
+            return [_end(connection, one) for one in ends]
+
 
 def _reserve(connection: sqlite3.Connection, request: ReserveRequest) -> Verdict:
     version, *existing = connection.execute(_SQL["reserve_head"], (request.hold_id,)).fetchone()
     if existing[0] is not None:
-        return _repeated(existing, request)
+        return repeated(existing, request)
     if version != request.policy_version:
         return StalePolicy(version)
     balances, ids = _read_balances(connection, request.claims)
@@ -171,13 +116,6 @@ def _reserve(connection: sqlite3.Connection, request: ReserveRequest) -> Verdict
     if isinstance(verdict, Granted):
         _hold(connection, request, verdict, ids)
     return verdict
-
-
-def _repeated(row: Sequence[Any], request: ReserveRequest) -> Verdict:
-    fingerprint, state, amount, charged, facts = row
-    if fingerprint != request.fingerprint:
-        return FingerprintConflict()
-    return AlreadyReserved(HoldState(state), amount, charged, decode_facts(facts).model)
 
 
 def _read_balances(
@@ -229,12 +167,6 @@ def _hold(
         for key in charged
         if key not in ids
     ]
-    facts = replace(
-        request.facts,
-        model=granted.candidate.model,
-        price_version=granted.candidate.price_version,
-        decision=granted.decision.value,
-    )
     connection.execute(
         _SQL["insert_hold"],
         (
@@ -242,47 +174,29 @@ def _hold(
             request.fingerprint,
             amount,
             dump([*known, *made]),
-            encode_facts(facts),
+            granted_facts(request, granted),
             to_micros(request.expires_at),
         ),
     )
 
 
-def _end(
-    connection: sqlite3.Connection,
-    hold_id: str,
-    transition: Callable[[HoldAmounts], Movement | None],
-    charge: Charge,
-    at: datetime,
-) -> Settled:
+def _end(connection: sqlite3.Connection, end: HoldEnd) -> Settled:
     """Apply one transition to a hold: the hold, its balances and the journal move together."""
-    row = connection.execute(_SQL["hold_by_id"], (hold_id,)).fetchone()
+    row = connection.execute(_SQL["hold_by_id"], (end.hold_id,)).fetchone()
     if row is None:
-        return Settled(hold_id, None, 0, moved=False)
+        return end.unmoved()
     _, state, amount, charged, bals, facts, events = row
-    movement = transition(HoldAmounts(HoldState(state), amount, charged))
+    movement = end.transition(HoldAmounts(HoldState(state), amount, charged))
     if movement is None:
-        return Settled(hold_id, HoldState(state), charged, moved=False)
-    sequence, micros = events + 1, to_micros(at)
+        return end.unmoved(HoldState(state), charged)
+    entry = event_row(end, movement, events + 1, amount, bals, facts)
     connection.execute(
-        _SQL["end_hold"], (movement.state.value, movement.charged_nano, sequence, hold_id)
+        _SQL["end_hold"], (movement.state.value, movement.charged_nano, events + 1, end.hold_id)
     )
-    _move(connection, _ids(bals), movement.spent_delta_nano, movement.held_delta_nano, micros)
-    connection.execute(
-        _SQL["insert_event"],
-        (
-            f"{hold_id}:{sequence}",
-            hold_id,
-            movement.kind.value,
-            movement.spent_delta_nano,
-            amount,
-            bals,
-            facts,
-            encode_charge(charge),
-            micros,
-        ),
-    )
-    return Settled(hold_id, movement.state, movement.charged_nano, True, movement.is_overrun)
+    spent, held = movement.spent_delta_nano, movement.held_delta_nano
+    _move(connection, _ids(bals), spent, held, entry.recorded_at)
+    connection.execute(_SQL["insert_event"], entry)
+    return end.moved(movement)
 
 
 def _ids(bals: str) -> list[int]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from spendgate.adapters.sqlite_ledger import AuditReport
+from spendgate.adapters.stored_audit import AuditReport
 
 if TYPE_CHECKING:
     from tests.integration.ledger.conftest import Till

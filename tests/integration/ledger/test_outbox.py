@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from spendgate.adapters.sqlite_outbox import OutboxState, SqliteOutbox
+from spendgate.adapters.stored_outbox import OutboxState, StoredOutbox
 from spendgate.domain.event import CallFacts, Charge, SpendEvent
 from spendgate.domain.hold import EventKind
 from spendgate.domain.reservation import Settlement
@@ -41,7 +41,7 @@ def ids(batch: EventBatch | None) -> list[str]:
     return [event.event_id for event in batch.events]
 
 
-def drained(outbox: SqliteOutbox, limit: int) -> Iterator[EventBatch]:
+def drained(outbox: StoredOutbox, limit: int) -> Iterator[EventBatch]:
     while (batch := outbox.claim_batch(limit)) is not None:
         yield batch
         outbox.confirm_batch(batch.number)

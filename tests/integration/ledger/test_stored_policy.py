@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from spendgate.adapters.sqlite_policy import Pause, SqlitePolicy
+from spendgate.adapters.stored_policy import Pause, StoredPolicy
 from spendgate.domain.budget import (
     Budget,
     DowngradeStep,
@@ -52,12 +52,12 @@ def simple(budget_id: str, limit_nano: int = 100, source: str = "file") -> Budge
 
 
 @pytest.fixture
-def policies(till: "Till") -> SqlitePolicy:
+def policies(till: "Till") -> StoredPolicy:
     """The policy store of an empty ledger."""
     return till.ledger.policies
 
 
-def test_what_is_imported_is_what_is_read(policies: SqlitePolicy) -> None:
+def test_what_is_imported_is_what_is_read(policies: StoredPolicy) -> None:
     policy = Policy(
         budgets=(FULL, simple("user-day")),
         raises=(Raise("more", "user-day", 7, "launch", NOON),),
@@ -71,7 +71,7 @@ def test_what_is_imported_is_what_is_read(policies: SqlitePolicy) -> None:
     assert policies.policy() == replace(policy, version=policies.version())
 
 
-def test_the_file_replaces_its_own_rows_and_no_others(policies: SqlitePolicy) -> None:
+def test_the_file_replaces_its_own_rows_and_no_others(policies: StoredPolicy) -> None:
     policies.put_budgets([simple("theirs", 1, "people"), simple("imported", 2, "import")])
     policies.put_raise(Raise("their-raise", "theirs", 5, "asked", source="people"))
     first = Policy((simple("old"), simple("kept")), (Raise("old-raise", "old", 5, "asked"),))
@@ -85,7 +85,7 @@ def test_the_file_replaces_its_own_rows_and_no_others(policies: SqlitePolicy) ->
     assert [one.raise_id for one in found.raises] == ["their-raise"]
 
 
-def test_rows_that_people_own_win_over_the_file(policies: SqlitePolicy) -> None:
+def test_rows_that_people_own_win_over_the_file(policies: StoredPolicy) -> None:
     policies.import_policy(Policy((simple("day"),), (Raise("more", "day", 5, "in the file"),)))
     policies.put_budgets([simple("day", 300, "people")])
     policies.put_raise(Raise("more", "day", 50, "by hand", source="people"))
@@ -101,7 +101,7 @@ def test_rows_that_people_own_win_over_the_file(policies: SqlitePolicy) -> None:
     assert [(one.amount_nano, one.source) for one in found.raises] == [(50, "people")]
 
 
-def test_importing_the_same_file_again_changes_no_version(policies: SqlitePolicy) -> None:
+def test_importing_the_same_file_again_changes_no_version(policies: StoredPolicy) -> None:
     policy = Policy((FULL, simple("day")), (Raise("more", "day", 5, "launch"),))
     policies.import_policy(policy)
     version = policies.version()
@@ -112,7 +112,7 @@ def test_importing_the_same_file_again_changes_no_version(policies: SqlitePolicy
 
 
 def test_each_change_raises_the_version_once_and_repeating_it_does_not(
-    policies: SqlitePolicy,
+    policies: StoredPolicy,
 ) -> None:
     later = NOON + timedelta(hours=1)
     scope = Scope.parse("user:ann")
@@ -141,7 +141,7 @@ def test_each_change_raises_the_version_once_and_repeating_it_does_not(
     assert steps == [(1, 0)] * len(changes)
 
 
-def test_a_removed_budget_takes_its_raises_along(policies: SqlitePolicy) -> None:
+def test_a_removed_budget_takes_its_raises_along(policies: StoredPolicy) -> None:
     policies.put_budgets([simple("day"), simple("other")])
     policies.put_raise(Raise("more", "day", 5, "launch"))
     policies.put_raise(Raise("else", "other", 5, "launch"))
@@ -153,7 +153,7 @@ def test_a_removed_budget_takes_its_raises_along(policies: SqlitePolicy) -> None
     assert [one.raise_id for one in policies.policy().raises] == ["else"]
 
 
-def test_a_pause_keeps_its_first_time_and_its_last_reason(policies: SqlitePolicy) -> None:
+def test_a_pause_keeps_its_first_time_and_its_last_reason(policies: StoredPolicy) -> None:
     scope = Scope.parse("org:a%2Cb,agent:*")
     policies.pause(scope, "runaway", NOON)
 
@@ -166,7 +166,7 @@ def test_a_pause_keeps_its_first_time_and_its_last_reason(policies: SqlitePolicy
     assert policies.policy().paused == ()
 
 
-def test_a_raise_counts_until_it_expires(policies: SqlitePolicy) -> None:
+def test_a_raise_counts_until_it_expires(policies: StoredPolicy) -> None:
     policies.put_budgets([simple("day")])
     policies.put_raise(Raise("more", "day", 50, "launch", NOON))
 
@@ -176,7 +176,7 @@ def test_a_raise_counts_until_it_expires(policies: SqlitePolicy) -> None:
     assert (before.limit_nano, after.limit_nano) == (150, 100)
 
 
-def test_price_rows_are_kept_in_their_order(policies: SqlitePolicy) -> None:
+def test_price_rows_are_kept_in_their_order(policies: StoredPolicy) -> None:
     version = policies.version()
 
     for row in ('{"b": 1}', '{"a": 2}', '{"b": 1}'):

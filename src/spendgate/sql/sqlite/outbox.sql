@@ -6,7 +6,7 @@ SELECT EXISTS (SELECT 1 FROM outbox WHERE batch IS NULL)
     OR EXISTS (SELECT 1 FROM decision_outbox WHERE batch IS NULL)
 
 -- name: new_batch
-INSERT INTO batch DEFAULT VALUES
+INSERT INTO batch DEFAULT VALUES RETURNING number
 
 -- name: claim_events
 UPDATE outbox SET batch = ? WHERE seq IN (SELECT seq FROM outbox WHERE batch IS NULL ORDER BY seq LIMIT ?)

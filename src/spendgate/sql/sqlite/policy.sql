@@ -1,3 +1,6 @@
+-- name: version
+SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'policy_version'
+
 -- name: raise_version
 UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'policy_version'
 

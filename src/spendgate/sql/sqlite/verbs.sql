@@ -1,6 +1,3 @@
--- name: policy_version
-SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'policy_version'
-
 -- name: reserve_head
 SELECT
   (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'policy_version'),

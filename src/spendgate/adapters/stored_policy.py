@@ -1,8 +1,7 @@
-"""The policy as the embedded ledger stores it; a change, and only that, raises its version."""
+"""The policy as a ledger stores it; a change, and only that, raises its version."""
 
-import sqlite3
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,14 +15,9 @@ from spendgate.adapters.budget_codec import (
     encode_raise,
 )
 from spendgate.adapters.event_codec import from_micros, to_micros
-from spendgate.adapters.sqlite_store import SqliteStore
-from spendgate.adapters.statements import statements
+from spendgate.adapters.sql_store import SqlConnection, SqlStore
 from spendgate.domain.budget import Budget, Policy, PolicyDefaults, Raise
 from spendgate.domain.scope import Scope
-
-_SQL = statements("sqlite/policy.sql")
-_VERSION = statements("sqlite/verbs.sql")["policy_version"]
-FILE_SOURCE = "file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +29,37 @@ class Pause:
     paused_at: datetime
 
 
-class SqlitePolicy:
-    """Budgets, raises, pauses, defaults and price rows of a store."""
+class StoredPolicy:
+    """Budgets, raises, pauses, defaults and price rows of a store, in its own SQL."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqlStore, sql: Mapping[str, str]) -> None:
         self._store = store
+        self._sql = sql
 
     def ledger_id(self) -> str:
         """Return the ledger's random name, made at first use."""
-        rows = self._store.read(_SQL["get_meta"], ("ledger_id",))
+        rows = self._store.read(self._sql["get_meta"], ("ledger_id",))
         if rows:
             return str(rows[0][0])
         with self._store.write() as connection:
-            found = connection.execute(_SQL["get_meta"], ("ledger_id",)).fetchone()
+            found = connection.execute(self._sql["get_meta"], ("ledger_id",)).fetchone()
             made = found[0] if found else uuid.uuid4().hex
-            connection.execute(_SQL["put_meta"], ("ledger_id", made))
+            connection.execute(self._sql["put_meta"], ("ledger_id", made))
         return made
 
     def version(self) -> int:
         """Return the policy's version."""
-        ((version,),) = self._store.read(_VERSION)
+        ((version,),) = self._store.read(self._sql["version"])
         return int(str(version))
 
     def policy(self) -> Policy:
         """Return the policy in force, all of one version."""
         with self._store.snapshot() as connection:
-            (version,) = connection.execute(_VERSION).fetchone()
-            budgets = connection.execute(_SQL["all_budgets"]).fetchall()
-            raises = connection.execute(_SQL["all_raises"]).fetchall()
-            paused = connection.execute(_SQL["all_pauses"]).fetchall()
-            stored = connection.execute(_SQL["get_meta"], ("defaults",)).fetchone()
+            (version,) = connection.execute(self._sql["version"]).fetchone()
+            budgets = connection.execute(self._sql["all_budgets"]).fetchall()
+            raises = connection.execute(self._sql["all_raises"]).fetchall()
+            paused = connection.execute(self._sql["all_pauses"]).fetchall()
+            stored = connection.execute(self._sql["get_meta"], ("defaults",)).fetchone()
         defaults, models = decode_defaults(stored[0]) if stored else (PolicyDefaults(), {})
         return Policy(
             budgets=tuple(decode_budget(spec) for _, _, spec in budgets),
@@ -78,87 +73,86 @@ class SqlitePolicy:
     def import_policy(self, policy: Policy) -> list[str]:
         """Replace the rows that the file owns; return the ids kept because people own them."""
         with self._changing() as connection:
-            connection.execute(_SQL["remove_file_budgets"])
-            connection.execute(_SQL["remove_file_raises"])
-            owned = {row[0] for row in connection.execute(_SQL["all_budgets"]).fetchall()}
-            owned_raises = {row[0] for row in connection.execute(_SQL["all_raises"]).fetchall()}
+            connection.execute(self._sql["remove_file_budgets"])
+            connection.execute(self._sql["remove_file_raises"])
+            owned, owned_raises = (
+                {row[0] for row in connection.execute(self._sql[rows]).fetchall()}
+                for rows in ("all_budgets", "all_raises")
+            )
             for budget in policy.budgets:
                 if budget.budget_id not in owned:
-                    _put_budget(connection, budget)
+                    self._put_budget(connection, budget)
             for raised in policy.raises:
                 if raised.raise_id not in owned_raises:
-                    _put_raise(connection, raised)
+                    self._put_raise(connection, raised)
             encoded = encode_defaults(policy.defaults, policy.models)
-            connection.execute(_SQL["put_meta"], ("defaults", encoded))
+            connection.execute(self._sql["put_meta"], ("defaults", encoded))
         return sorted(owned & {budget.budget_id for budget in policy.budgets})
 
     def put_budgets(self, budgets: Sequence[Budget]) -> None:
         """Insert or replace budgets, all or none."""
         with self._changing() as connection:
             for budget in budgets:
-                _put_budget(connection, budget)
+                self._put_budget(connection, budget)
 
     def remove_budget(self, budget_id: str) -> bool:
         """Remove a budget and its raises; False if there was none."""
         with self._changing() as connection:
-            removed = connection.execute(_SQL["remove_budget"], (budget_id,)).rowcount
-            connection.execute(_SQL["remove_budget_raises"], (budget_id,))
+            removed = connection.execute(self._sql["remove_budget"], (budget_id,)).rowcount
+            connection.execute(self._sql["remove_budget_raises"], (budget_id,))
         return removed > 0
 
     def put_raise(self, raised: Raise) -> None:
         """Add a temporary raise."""
         with self._changing() as connection:
-            _put_raise(connection, raised)
+            self._put_raise(connection, raised)
 
     def pause(self, scope: Scope, reason: str, at: datetime) -> None:
         """Refuse every call of a scope from now on."""
         with self._changing() as connection:
-            connection.execute(_SQL["put_pause"], (scope.text, reason, to_micros(at)))
+            connection.execute(self._sql["put_pause"], (scope.text, reason, to_micros(at)))
 
     def resume(self, scope: Scope) -> bool:
         """Lift a pause; False if there was none."""
         with self._changing() as connection:
-            removed = connection.execute(_SQL["remove_pause"], (scope.text,)).rowcount
+            removed = connection.execute(self._sql["remove_pause"], (scope.text,)).rowcount
         return removed > 0
 
     def pauses(self) -> list[Pause]:
         """Return the paused scopes with their reasons."""
-        rows = self._store.read(_SQL["all_pauses"])
+        rows = self._store.read(self._sql["all_pauses"])
         return [Pause(str(scope), str(why), from_micros(int(str(at)))) for scope, why, at in rows]
 
     def put_price(self, row_json: str) -> None:
         """Append one dated price row over the shipped book."""
         with self._changing() as connection:
-            connection.execute(_SQL["put_price"], (row_json,))
+            connection.execute(self._sql["put_price"], (row_json,))
 
     def prices(self) -> list[str]:
         """Return the price rows over the shipped book, oldest first."""
-        return [str(spec) for (spec,) in self._store.read(_SQL["all_prices"])]
+        return [str(spec) for (spec,) in self._store.read(self._sql["all_prices"])]
 
     @contextmanager
-    def _changing(self) -> Generator[sqlite3.Connection]:
+    def _changing(self) -> Generator[SqlConnection]:
         with self._store.write() as connection:
-            before = _rows(connection)
+            before = self._rows(connection)
             yield connection
-            if _rows(connection) != before:
-                connection.execute(_SQL["raise_version"])
+            if self._rows(connection) != before:
+                connection.execute(self._sql["raise_version"])
 
+    def _rows(self, connection: SqlConnection) -> list[object]:
+        return [
+            connection.execute(self._sql["all_budgets"]).fetchall(),
+            connection.execute(self._sql["all_raises"]).fetchall(),
+            connection.execute(self._sql["all_pauses"]).fetchall(),
+            connection.execute(self._sql["all_prices"]).fetchall(),
+            connection.execute(self._sql["get_meta"], ("defaults",)).fetchone(),
+        ]
 
-def _rows(connection: sqlite3.Connection) -> list[object]:
-    return [
-        connection.execute(_SQL["all_budgets"]).fetchall(),
-        connection.execute(_SQL["all_raises"]).fetchall(),
-        connection.execute(_SQL["all_pauses"]).fetchall(),
-        connection.execute(_SQL["all_prices"]).fetchall(),
-        connection.execute(_SQL["get_meta"], ("defaults",)).fetchone(),
-    ]
+    def _put_budget(self, connection: SqlConnection, budget: Budget) -> None:
+        row = (budget.budget_id, budget.source, encode_budget(budget))
+        connection.execute(self._sql["put_budget"], row)
 
-
-def _put_budget(connection: sqlite3.Connection, budget: Budget) -> None:
-    row = (budget.budget_id, budget.source, encode_budget(budget))
-    connection.execute(_SQL["put_budget"], row)
-
-
-def _put_raise(connection: sqlite3.Connection, raised: Raise) -> None:
-    row = (raised.raise_id, raised.budget_id, raised.source, encode_raise(raised))
-    connection.execute(_SQL["put_raise"], row)
+    def _put_raise(self, connection: SqlConnection, raised: Raise) -> None:
+        row = (raised.raise_id, raised.budget_id, raised.source, encode_raise(raised))
+        connection.execute(self._sql["put_raise"], row)

@@ -1,0 +1,83 @@
+"""A ledger's journal as a feed: numbered batches, delivered until confirmed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from spendgate.adapters.event_codec import decode_charge, decode_decision, decode_facts, from_micros
+from spendgate.adapters.sql_store import Row, SqlStore
+from spendgate.domain.event import SpendEvent
+from spendgate.domain.hold import EventKind
+from spendgate.gateway.ports import EventBatch
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxState:
+    """How far the sink is behind."""
+
+    waiting_events: int
+    oldest_at: datetime | None
+
+
+class StoredOutbox:
+    """The outbox of a store, in its own SQL; one batch is open at a time."""
+
+    def __init__(self, store: SqlStore, sql: Mapping[str, str]) -> None:
+        self._store = store
+        self._sql = sql
+
+    def claim_batch(self, limit: int) -> EventBatch | None:
+        """Return the open batch, or number a new one; None when all is delivered."""
+        number = self._open_batch() or self._new_batch(limit)
+        if number is None:
+            return None
+        events = self._store.read(self._sql["batch_events"], (number,))
+        decisions = self._store.read(self._sql["batch_decisions"], (number,))
+        return EventBatch(
+            number,
+            tuple(_event(row) for row in events),
+            tuple(decode_decision(record) for (record,) in decisions),
+        )
+
+    def confirm_batch(self, number: int) -> None:
+        """Mark a batch as delivered."""
+        with self._store.write() as connection:
+            connection.execute(self._sql["confirm_batch"], (number,))
+
+    def state(self) -> OutboxState:
+        """Return how many events wait and since when."""
+        ((count, oldest),) = self._store.read(self._sql["undelivered"])
+        return OutboxState(count, None if oldest is None else from_micros(oldest))
+
+    def _open_batch(self) -> int | None:
+        rows = self._store.read(self._sql["open_batch"])
+        return rows[0][0] if rows else None
+
+    def _new_batch(self, limit: int) -> int | None:
+        ((is_waiting,),) = self._store.read(self._sql["is_waiting"])
+        if not is_waiting:
+            return None
+        with self._store.write() as connection:
+            # Another flusher may have been first: a sink that has seen a higher number takes no
+            # lower one any more, so there are never two open batches.
+            found = connection.execute(self._sql["open_batch"]).fetchone()
+            if found is not None:
+                return found[0]
+            (number,) = connection.execute(self._sql["new_batch"]).fetchone()
+            connection.execute(self._sql["claim_events"], (number, limit))
+            connection.execute(self._sql["claim_decisions"], (number, limit))
+        return number
+
+
+def _event(row: Row) -> SpendEvent:
+    event_id, hold_id, kind, delta, reserved, facts, charge, recorded = row
+    return SpendEvent(
+        event_id=event_id,
+        hold_id=hold_id,
+        kind=EventKind(kind),
+        recorded_at=from_micros(recorded),
+        facts=decode_facts(facts),
+        charge=decode_charge(charge),
+        reserved_nano=reserved,
+        cost_nano=delta,
+    )

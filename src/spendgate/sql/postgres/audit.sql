@@ -1,0 +1,65 @@
+-- name: balance_differences
+WITH charged AS (
+  SELECT b.bal_id, SUM(o.delta) AS spent
+  FROM outbox AS o
+  CROSS JOIN unnest(o.bals) AS b (bal_id)
+  GROUP BY 1
+),
+waiting AS (
+  SELECT b.bal_id, SUM(h.amount) AS held
+  FROM hold AS h
+  CROSS JOIN unnest(h.bals) AS b (bal_id)
+  WHERE h.state = 'held'
+  GROUP BY 1
+)
+SELECT
+  a.budget_id,
+  a.scope_value,
+  a.period,
+  a.spent,
+  COALESCE(c.spent, 0),
+  a.held,
+  COALESCE(w.held, 0)
+FROM balance AS a
+LEFT JOIN charged AS c USING (bal_id)
+LEFT JOIN waiting AS w USING (bal_id)
+WHERE a.spent <> COALESCE(c.spent, 0) OR a.held <> COALESCE(w.held, 0)
+ORDER BY 1, 2, 3
+
+-- name: orphans
+SELECT COUNT(*)
+FROM outbox AS o
+CROSS JOIN unnest(o.bals) AS b (bal_id)
+WHERE NOT EXISTS (SELECT 1 FROM balance AS a WHERE a.bal_id = b.bal_id)
+
+-- name: hold_differences
+SELECT
+  h.hold_id,
+  h.state,
+  h.charged,
+  h.events,
+  h.amount,
+  COALESCE(SUM(o.delta), 0),
+  COUNT(o.seq),
+  COALESCE(MAX(o.reserved), h.amount)
+FROM hold AS h
+LEFT JOIN outbox AS o USING (hold_id)
+GROUP BY h.hold_id
+HAVING h.charged <> COALESCE(SUM(o.delta), 0)
+    OR h.events <> COUNT(o.seq)
+    OR h.amount <> COALESCE(MAX(o.reserved), h.amount)
+    OR (h.state = 'held') <> (h.events = 0)
+    OR (h.state = 'voided' AND h.charged <> 0)
+ORDER BY h.hold_id
+
+-- name: strays
+SELECT COUNT(*)
+FROM outbox AS o
+WHERE o.kind <> 'external' AND NOT EXISTS (SELECT 1 FROM hold AS h WHERE h.hold_id = o.hold_id)
+
+-- name: counts
+SELECT
+  (SELECT COUNT(*) FROM balance),
+  (SELECT COUNT(*) FROM outbox),
+  (SELECT COUNT(*) FROM hold WHERE state = 'held'),
+  (SELECT COALESCE(SUM(delta), 0) FROM outbox)
