@@ -1,15 +1,21 @@
-"""A real ledger in a real file, short ways to use it, and real processes that use it too."""
+"""A real ledger in a file or a server, short ways to use it, and real processes that use it."""
 
 import multiprocessing
 import os
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from spendgate.adapters.postgres_ledger import PostgresLedger
+from spendgate.adapters.postgres_store import PostgresStore, PostgresTerms
+from spendgate.adapters.postgres_url import parse_postgres_url
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.domain.budget import Budget, Claim
@@ -23,15 +29,41 @@ NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 FORK = multiprocessing.get_context("fork")
 
 
+SQLITE = "sqlite:///"
+
+
 class Till:
-    """One ledger file, with calls that cost exactly what a test says."""
+    """One ledger, with calls that cost exactly what a test says."""
 
     noon = NOON
 
-    def __init__(self, path: Path, *, busy_seconds: float = 10.0) -> None:
-        self.path = path
-        self.store = SqliteStore(path, busy_seconds=busy_seconds)
-        self.ledger = SqliteLedger(self.store)
+    def __init__(self, place: str, *, busy_seconds: float = 10.0) -> None:
+        self.place = place
+        self.ledger: SqliteLedger | PostgresLedger
+        if place.startswith(SQLITE):
+            self.path = Path(place.removeprefix(SQLITE))
+            self.store = SqliteStore(self.path, busy_seconds=busy_seconds)
+            self.ledger = SqliteLedger(self.store)
+        else:
+            terms = PostgresTerms(timeout_seconds=busy_seconds)
+            self.server = PostgresStore(lambda: parse_postgres_url(place), terms)
+            self.ledger = PostgresLedger(self.server)
+
+    def tamper(self, sql: str) -> int:
+        """Change rows behind the ledger's back; returns how many."""
+        if self.place.startswith(SQLITE):
+            with closing(sqlite3.connect(self.path)) as file:
+                changed = file.execute(sql).rowcount
+                file.commit()
+                return changed
+        arrays = sql.replace("'[", "'{").replace("]'", "}'")
+        with psycopg.connect(self.place, options="-csearch_path=spendgate") as connection:
+            return connection.execute(arrays.encode()).rowcount
+
+    def query(self, sql: str) -> list[Any]:
+        """Read the ledger's own tables."""
+        store = self.store if self.place.startswith(SQLITE) else self.server
+        return store.read(sql)
 
     def budget(self, budget_id: str, scope: str, limit_nano: int, window: object = "day") -> Budget:
         """Add a budget that takes a call whole or not at all."""
@@ -122,7 +154,8 @@ class Till:
 
     def assert_sound(self) -> None:
         assert self.ledger.audit().problems == ()
-        assert self.store.read("PRAGMA integrity_check") == [("ok",)]
+        if self.place.startswith(SQLITE):
+            assert self.store.read("PRAGMA integrity_check") == [("ok",)]
 
 
 class Helper:
@@ -154,13 +187,21 @@ class Helper:
         self.pipe.close()
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the test's ledger is, a new one; a module about one store says so by its own."""
+    if request.param == "sqlite":
+        return f"{SQLITE}{tmp_path / 'ledger.db'}"
+    return request.getfixturevalue("postgres").new_database()
+
+
 @pytest.fixture
-def open_till(tmp_path: Path) -> Iterator[Callable[..., Till]]:
-    """Open the test's ledger file, as often as wanted; all are closed at the end."""
+def open_till(place: str) -> Iterator[Callable[..., Till]]:
+    """Open the test's ledger, as often as wanted; all are closed at the end."""
     opened: list[Till] = []
 
-    def open_one(path: Path = tmp_path / "ledger.db", **options: float) -> Till:
-        opened.append(Till(path, **options))
+    def open_one(path: Path | None = None, **options: float) -> Till:
+        opened.append(Till(place if path is None else f"{SQLITE}{path}", **options))
         return opened[-1]
 
     yield open_one

@@ -1,7 +1,5 @@
 """The audit recounts everything from the journal, and notices whatever was changed behind it."""
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,9 +55,7 @@ def test_an_honest_ledger_has_no_problems(used: "Till") -> None:
 
 @pytest.mark.parametrize("tampering", TAMPERINGS)
 def test_a_change_behind_the_ledger_s_back_is_noticed(used: "Till", tampering: str) -> None:
-    with closing(sqlite3.connect(used.path)) as connection:
-        changed = connection.execute(TAMPERINGS[tampering]).rowcount
-        connection.commit()
+    changed = used.tamper(TAMPERINGS[tampering])
 
     problems = used.ledger.audit().problems
 
@@ -68,9 +64,7 @@ def test_a_change_behind_the_ledger_s_back_is_noticed(used: "Till", tampering: s
 
 
 def test_a_problem_names_the_balance_and_both_numbers(used: "Till") -> None:
-    with closing(sqlite3.connect(used.path)) as connection:
-        connection.execute("UPDATE balance SET spent = 26, held = 19 WHERE budget_id = 'day'")
-        connection.commit()
+    used.tamper("UPDATE balance SET spent = 26, held = 19 WHERE budget_id = 'day'")
 
     (problem,) = used.ledger.audit().problems
 

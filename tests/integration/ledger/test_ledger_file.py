@@ -27,6 +27,12 @@ NOBODY = 65534
 
 
 @pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A file: all of this module is about files."""
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture
 def used(open_till: "OpenTill") -> "Till":
     """A closed ledger with something held and spent."""
     till = open_till()

@@ -1,0 +1,70 @@
+"""The tables of the shared ledger: numbered files, applied once, whoever starts first."""
+
+import re
+from functools import cache
+from importlib import resources
+
+from psycopg import errors as pg
+
+from spendgate.adapters.postgres_pool import PostgresSession
+from spendgate.adapters.statements import sql_text, statements
+from spendgate.errors import LedgerBrokenError
+
+SCHEMA = "spendgate"
+"""The database schema that holds the ledger's tables."""
+_SQL = statements("postgres/migrations.sql")
+_FILE = re.compile(r"(\d{4})_\w+\.sql")
+
+
+@cache
+def migrations() -> dict[int, str]:
+    """Return the migrations' texts by their numbers."""
+    files = (one.name for one in resources.files("spendgate.sql").joinpath("postgres").iterdir())
+    numbered = {int(match[1]): match[0] for name in files if (match := _FILE.fullmatch(name))}
+    return {number: sql_text(f"postgres/{numbered[number]}") for number in sorted(numbered)}
+
+
+def migrate(session: PostgresSession) -> None:
+    """Bring a database to this version's tables; one starter does it, the others wait.
+
+    Raises:
+        LedgerBrokenError: if a newer spendgate made the tables, or they can't be made.
+    """
+    newest = max(migrations())
+    with session.errors():
+        if _version(session) == newest:
+            return
+        session.execute(_SQL["begin"])
+        session.execute(_SQL["be_patient"])
+        session.execute(_SQL["lock"])
+        version = _version(session)
+        if version > newest:
+            raise LedgerBrokenError(
+                f"the ledger's tables are of version {version}, this spendgate knows {newest}; "
+                "use the newer spendgate that made them"
+            )
+        try:
+            _apply(session, version)
+        except pg.InsufficientPrivilege as error:
+            raise LedgerBrokenError(
+                f"this role can't make the ledger's tables: {error.diag.message_primary}; let the "
+                f"database's owner start once, or run GRANT CREATE ON DATABASE … TO the role"
+            ) from error
+        session.execute(_SQL["commit"])
+
+
+def _apply(session: PostgresSession, version: int) -> None:
+    session.execute(_SQL["create_schema"])
+    for number, script in migrations().items():
+        if number > version:
+            session.execute(script)
+            session.execute(_SQL["put_version"], (str(number),))
+
+
+def _version(session: PostgresSession) -> int:
+    """Return the number of the last migration; 0 where there are no tables yet."""
+    (has_meta,) = session.execute(_SQL["has_meta"]).fetchone() or (False,)
+    if not has_meta:
+        return 0
+    row = session.execute(_SQL["version"]).fetchone()
+    return int(row[0]) if row else 0

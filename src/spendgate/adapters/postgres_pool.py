@@ -1,0 +1,176 @@
+"""A few Postgres connections of one process: opened when needed, waited for briefly, renewed.
+
+psycopg's own pool opens connections in threads of its own and tells a caller of a wrong password
+only that nothing came in time; here the caller opens the connection and hears the reason.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain, repeat
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from spendgate.adapters.postgres_errors import CONFLICTS, ConnectionLostError, ledger_errors
+from spendgate.errors import LedgerUnavailableError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Result = TypeVar("Result")
+CONFLICTS_MAX = 10
+"""Times that a transaction is done anew because another was in its way."""
+_OPEN = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+_PAUSE_SECONDS = (0.0, 0.01, 0.05, 0.1, 0.25)
+
+
+class PostgresSession:
+    """One connection in somebody's hands."""
+
+    def __init__(self, connection: Connection, place: str) -> None:
+        self.made_at = time.monotonic()
+        self._connection = connection
+        self._place = place
+
+    def execute(
+        self, sql: str, parameters: Sequence[Any] = (), /
+    ) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Run one statement; inside `pipelined` it is only sent."""
+        return self._connection.execute(sql.encode(), parameters or None)
+
+    @contextmanager
+    def errors(self) -> Generator[None]:
+        """Speak of errors as the ledger does."""
+        with ledger_errors(self._place, self._connection):
+            yield
+
+    @contextmanager
+    def pipelined(self) -> Generator[None]:
+        """Send statements without waiting; reading a result waits for all before it."""
+        with self.errors(), self._connection.pipeline():
+            yield
+
+    @property
+    def is_idle(self) -> bool:
+        """True if it is open and outside of a transaction."""
+        return self._connection.info.transaction_status == TransactionStatus.IDLE
+
+    def is_reset(self) -> bool:
+        """Leave any transaction; False, and hung up, where that can't be done."""
+        if self._connection.info.transaction_status in _OPEN:
+            with suppress(psycopg.Error):
+                self._connection.execute("ROLLBACK")
+        if not self.is_idle:
+            self.close()
+        return self.is_idle
+
+    def close(self) -> None:
+        """Hang up; the server rolls back what wasn't committed."""
+        self._connection.close()
+
+
+class PostgresPool:
+    """At most `size_max` sessions at once; the one used last is used next."""
+
+    def __init__(
+        self,
+        connect: Callable[[], PostgresSession],
+        *,
+        size_max: int,
+        timeout_seconds: float,
+        lifetime_seconds: float,
+    ) -> None:
+        self._connect = connect
+        self._size_max = size_max
+        self._timeout_seconds = timeout_seconds
+        self._lifetime_seconds = lifetime_seconds
+        self._free = threading.BoundedSemaphore(size_max)
+        self._idle: deque[PostgresSession] = deque()
+        self._is_closed = False
+
+    def run(self, work: Callable[[PostgresSession], Result]) -> Result:
+        """Do a whole transaction, anew after a conflict or a lost connection.
+
+        `work` must be safe to repeat: when a connection is lost, its commit may have arrived.
+
+        Raises:
+            LedgerUnavailableError: if it wasn't done in time; a commit may still have arrived.
+            LedgerBrokenError: if it can never be done.
+        """
+        deadline = time.monotonic() + self._timeout_seconds
+        conflicts = 0
+        while True:
+            try:
+                with self.session() as session:
+                    return work(session)
+            except CONFLICTS as error:
+                conflicts += 1
+                if conflicts > CONFLICTS_MAX:
+                    message = f"the ledger's transactions kept colliding: {type(error).__name__}"
+                    raise LedgerUnavailableError(message) from error
+                time.sleep(_PAUSE_SECONDS[min(conflicts, len(_PAUSE_SECONDS)) - 1])
+            except ConnectionLostError as error:
+                self._forget_idle()  # what broke one connection has mostly broken them all
+                self._wait_for_server(deadline, error)
+
+    @contextmanager
+    def session(self) -> Generator[PostgresSession]:
+        """Take a session for a while; what it left open is rolled back.
+
+        Raises:
+            LedgerUnavailableError: if none is free in time or none can be opened.
+        """
+        if not self._free.acquire(timeout=self._timeout_seconds):
+            raise LedgerUnavailableError(
+                f"the ledger's {self._size_max} connections were busy for {self._timeout_seconds} s"
+            )
+        try:
+            session = self._idle_session() or self._connect()
+            try:
+                yield session
+            finally:
+                if session.is_reset():
+                    self._put_back(session)
+        finally:
+            self._free.release()
+
+    def close(self) -> None:
+        """Close what is idle now, and what is in use when it comes back."""
+        self._is_closed = True
+        self._forget_idle()
+
+    def _idle_session(self) -> PostgresSession | None:
+        with suppress(IndexError):  # another thread may take the last one
+            while True:
+                session = self._idle.pop()
+                if session.is_idle and self._is_young(session):
+                    return session
+                session.close()
+        return None
+
+    def _put_back(self, session: PostgresSession) -> None:
+        self._idle.append(session)
+        if self._is_closed:
+            self._forget_idle()
+
+    def _is_young(self, session: PostgresSession) -> bool:
+        return time.monotonic() - session.made_at < self._lifetime_seconds
+
+    def _forget_idle(self) -> None:
+        with suppress(IndexError):  # another thread may take the last one
+            while True:
+                self._idle.pop().close()
+
+    def _wait_for_server(self, deadline: float, error: ConnectionLostError) -> None:
+        """Open a connection to go on with; a server that restarts is waited for until `deadline`.
+
+        Giving up at once would answer a commit that did arrive as if it had not.
+        """
+        for pause in chain(_PAUSE_SECONDS, repeat(_PAUSE_SECONDS[-1])):
+            if time.monotonic() >= deadline:
+                raise LedgerUnavailableError(f"the ledger's connection broke: {error}") from error
+            time.sleep(pause)
+            with suppress(LedgerUnavailableError), self.session():
+                return

@@ -1,0 +1,26 @@
+"""What hosts, jobs and commands use of a ledger, whichever store it is in."""
+
+from typing import Protocol
+
+from spendgate.adapters.stored_audit import AuditReport
+from spendgate.adapters.stored_outbox import StoredOutbox
+from spendgate.adapters.stored_policy import StoredPolicy
+from spendgate.gateway.ports import Ledger
+
+
+class StoredLedger(Ledger, Protocol):
+    """A ledger with its policy, its outbox and its audit."""
+
+    @property
+    def policies(self) -> StoredPolicy:
+        """The policy that this ledger enforces."""
+        ...
+
+    @property
+    def outbox(self) -> StoredOutbox:
+        """The journal as a feed for the sink."""
+        ...
+
+    def audit(self) -> AuditReport:
+        """Recompute every balance from the journal and the open holds, and compare."""
+        ...

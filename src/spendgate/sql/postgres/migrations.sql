@@ -1,0 +1,37 @@
+-- name: configure
+-- Each session, once: times are in milliseconds. A worker that is stopped in the middle of a
+-- transaction loses it, instead of keeping the others from their budgets.
+SELECT
+  set_config('search_path', 'spendgate', false),
+  set_config('synchronous_commit', 'on', false),
+  set_config('default_transaction_isolation', 'read committed', false),
+  set_config('statement_timeout', %s, false),
+  set_config('lock_timeout', %s, false),
+  set_config('idle_in_transaction_session_timeout', %s, false)
+
+-- name: has_meta
+SELECT to_regclass('spendgate.meta') IS NOT NULL
+
+-- name: version
+SELECT value FROM meta WHERE key = 'schema_version'
+
+-- name: begin
+BEGIN
+
+-- name: commit
+COMMIT
+
+-- name: be_patient
+SELECT
+  set_config('statement_timeout', '60000', true),
+  set_config('lock_timeout', '60000', true)
+
+-- name: lock
+SELECT pg_advisory_xact_lock(hashtextextended('spendgate.migrate', 0))
+
+-- name: create_schema
+CREATE SCHEMA IF NOT EXISTS spendgate
+
+-- name: put_version
+INSERT INTO meta VALUES ('schema_version', %s)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value
