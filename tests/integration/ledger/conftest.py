@@ -49,6 +49,10 @@ class Till:
             self.server = PostgresStore(lambda: parse_postgres_url(place), terms)
             self.ledger = PostgresLedger(self.server)
 
+    def again(self, **options: float) -> "Till":
+        """Open the same ledger once more, as another process would."""
+        return Till(self.place, **options)
+
     def tamper(self, sql: str) -> int:
         """Change rows behind the ledger's back; returns how many."""
         if self.place.startswith(SQLITE):

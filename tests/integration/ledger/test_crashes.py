@@ -4,14 +4,11 @@ import signal
 from dataclasses import replace
 from datetime import timedelta
 from multiprocessing.connection import Connection
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
-from spendgate.adapters.sqlite_ledger import SqliteLedger
-from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.domain.event import Charge
 from spendgate.domain.hold import HoldState
 from spendgate.domain.reservation import AlreadyReserved, ReserveRequest, Settlement
@@ -32,10 +29,10 @@ NEXT_STATES = {
 }
 
 
-def write_forever(pipe: Connection, path: Path, seed: int, request: ReserveRequest) -> None:
+def write_forever(pipe: Connection, till: "Till", seed: int, request: ReserveRequest) -> None:
     """Open a ledger and use all verbs at random; say each thing that was answered."""
     random = Random(seed)
-    ledger = SqliteLedger(SqliteStore(path, busy_seconds=60))
+    ledger = till.again(busy_seconds=60).ledger
     at = request.facts.occurred_at
     number = 0
     while True:
@@ -78,14 +75,13 @@ def test_killed_writers_lose_nothing_and_tear_nothing(
 
     for round_number in range(8):
         writers = [
-            start_helper(write_forever, till.path, 2 * round_number + one, request)
-            for one in range(2)
+            start_helper(write_forever, till, 2 * round_number + one, request) for one in range(2)
         ]
         for writer in writers:
             acks += acknowledged(writer, random.randrange(1, 150))
         till.assert_sound()
 
-    rows = till.store.read("SELECT hold_id, state, charged FROM hold")
+    rows = till.query("SELECT hold_id, state, charged FROM hold")
     found = {str(one): (HoldState(str(state)), charged) for one, state, charged in rows}
     assert len(acks) > 100
     for hold_id, state, charged in acks:
@@ -98,8 +94,8 @@ def test_killed_writers_lose_nothing_and_tear_nothing(
     assert spent == till.ledger.audit().spent_nano
 
 
-def reserve_and_wait(pipe: Connection, path: Path, request: ReserveRequest) -> None:
-    SqliteLedger(SqliteStore(path)).reserve([request])
+def reserve_and_wait(pipe: Connection, till: "Till", request: ReserveRequest) -> None:
+    till.again().ledger.reserve([request])
     pipe.send("held")
     pipe.recv()
 
@@ -109,7 +105,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_call_is_charged_for_it(
 ) -> None:
     till.budget("day", "user:ann", 100)
     request = till.request("h#1", 60, ttl_seconds=30)
-    worker = start_helper(reserve_and_wait, till.path, request)
+    worker = start_helper(reserve_and_wait, till, request)
     worker.hear()
 
     worker.signal(signal.SIGKILL)
@@ -126,7 +122,7 @@ def test_a_caller_that_never_heard_the_answer_asks_again_and_holds_once(
 ) -> None:
     till.budget("day", "user:ann", 100)
     request = till.request("h#1", 60)
-    worker = start_helper(reserve_and_wait, till.path, request)
+    worker = start_helper(reserve_and_wait, till, request)
     worker.hear()
     worker.signal(signal.SIGKILL)
     worker.join()

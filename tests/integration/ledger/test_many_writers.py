@@ -1,4 +1,4 @@
-"""One ledger file, many processes and threads: limits hold, and a stopped writer harms nobody."""
+"""One ledger, many processes and threads: limits hold, and a stopped writer harms nobody."""
 
 import os
 import signal
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.domain.decision import Granted, RefusalCode, Refused
 from spendgate.domain.reservation import ReserveRequest, Verdict
@@ -32,20 +31,24 @@ def outcome(verdict: Verdict) -> str:
     return verdict.code.value if isinstance(verdict, Refused) else type(verdict).__name__
 
 
-def name_ledger(pipe: Connection, path: Path) -> None:
+def name_ledger(pipe: Connection, open_till: "OpenTill") -> None:
     """Make or open the ledger when told to, and say its name."""
     pipe.recv()
-    ledger = SqliteLedger(SqliteStore(path, busy_seconds=60))
-    pipe.send(ledger.ledger_id)
+    pipe.send(open_till(busy_seconds=60).ledger.ledger_id)
 
 
-def reserve_all(pipe: Connection, path: Path, requests: list[ReserveRequest], threads: int) -> None:
+def reserve_all(
+    pipe: Connection, till: "Till", requests: list[ReserveRequest], threads: int
+) -> None:
     """Reserve one by one from several threads when told to, and say how it went."""
-    ledger = SqliteLedger(SqliteStore(path, busy_seconds=60))
+    ledger = till.again(busy_seconds=60).ledger
     pipe.recv()
     with ThreadPoolExecutor(threads) as pool:
         verdicts = list(pool.map(lambda one: ledger.reserve([one])[0], requests))
     pipe.send([outcome(one) for one in verdicts])
+
+
+on_sqlite = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 
 
 def hold_transaction(pipe: Connection, path: Path) -> None:
@@ -59,16 +62,15 @@ def hold_transaction(pipe: Connection, path: Path) -> None:
 
 
 def test_eight_processes_that_open_a_new_ledger_make_one(
-    tmp_path: Path, open_till: "OpenTill", start_helper: "StartHelper"
+    open_till: "OpenTill", start_helper: "StartHelper"
 ) -> None:
-    path = tmp_path / "home" / "ledger.db"
-    helpers = [start_helper(name_ledger, path) for _ in range(8)]
+    helpers = [start_helper(name_ledger, open_till) for _ in range(8)]
 
     for helper in helpers:
         helper.pipe.send("go")
     names = {helper.hear() for helper in helpers}
 
-    assert names == {open_till(path).ledger.ledger_id}
+    assert names == {open_till().ledger.ledger_id}
 
 
 def test_parallel_first_requests_of_a_session_make_one_balance_and_keep_its_limit(
@@ -76,7 +78,7 @@ def test_parallel_first_requests_of_a_session_make_one_balance_and_keep_its_limi
 ) -> None:
     till.budget("each-session", "session:*", 100)
     requests = [till.request(f"h#{number}", 40, scopes={"session": "s"}) for number in range(8)]
-    helpers = [start_helper(reserve_all, till.path, [one], 1) for one in requests]
+    helpers = [start_helper(reserve_all, till, [one], 1) for one in requests]
 
     for helper in helpers:
         helper.pipe.send("go")
@@ -96,7 +98,7 @@ def test_of_a_thousand_parallel_reserves_exactly_those_that_fit_are_granted(
         [replace(one, hold_id=f"h{process}.{number}") for number in range(250)]
         for process in range(4)
     ]
-    helpers = [start_helper(reserve_all, till.path, share, 5) for share in shares]
+    helpers = [start_helper(reserve_all, till, share, 5) for share in shares]
 
     for helper in helpers:
         helper.pipe.send("go")
@@ -127,6 +129,7 @@ def test_what_in_flight_calls_give_back_is_granted_to_the_others(till: "Till") -
     till.assert_sound()
 
 
+@on_sqlite
 def test_a_stopped_writer_makes_others_fail_closed_until_it_goes_on(
     till: "Till", open_till: "OpenTill", start_helper: "StartHelper"
 ) -> None:
@@ -156,6 +159,7 @@ def test_a_stopped_writer_makes_others_fail_closed_until_it_goes_on(
     till.assert_sound()
 
 
+@on_sqlite
 def test_a_writer_killed_while_stopped_leaves_neither_lock_nor_trace(
     till: "Till", start_helper: "StartHelper"
 ) -> None:
@@ -172,6 +176,7 @@ def test_a_writer_killed_while_stopped_leaves_neither_lock_nor_trace(
     assert till.store.read("SELECT value FROM meta WHERE key = 'stopped'") == []
 
 
+@on_sqlite
 def test_a_busy_thread_makes_other_threads_fail_closed_too(open_till: "OpenTill") -> None:
     till = open_till(busy_seconds=0.2)
     till.budget("day", "user:ann", 100)
@@ -248,6 +253,7 @@ def try_reserve(pipe: Connection, till: "Till", request: ReserveRequest) -> None
         pipe.send(str(error))
 
 
+@on_sqlite
 def test_a_child_forked_inside_a_transaction_is_refused(
     open_till: "OpenTill", start_helper: "StartHelper"
 ) -> None:

@@ -10,7 +10,13 @@ SELECT
   set_config('idle_in_transaction_session_timeout', %s, false)
 
 -- name: has_meta
-SELECT to_regclass('spendgate.meta') IS NOT NULL
+-- Read from the catalog itself: a look-up by name may answer from before the lock was waited for.
+SELECT EXISTS (
+  SELECT 1
+  FROM pg_catalog.pg_class AS c
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE n.nspname = 'spendgate' AND c.relname = 'meta'
+)
 
 -- name: version
 SELECT value FROM meta WHERE key = 'schema_version'
