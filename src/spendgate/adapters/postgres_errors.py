@@ -15,6 +15,8 @@ CONFLICTS = (pg.SerializationFailure, pg.DeadlockDetected, pg.UniqueViolation)
 
 A unique key that is suddenly taken is one of them: both first sights of a value insert its row.
 """
+_GONE_STATES = ("08", "57P0")
+"""Connection failures; a server that shuts down, has crashed, or is still starting."""
 _PASSING = (pg.ReadOnlySqlTransaction, pg.IdleInTransactionSessionTimeout)
 _FULL = "; lower SPENDGATE_LEDGER_POOL_MAX or let the server take more connections"
 
@@ -47,8 +49,16 @@ def ledger_errors(place: str, connection: "psycopg.Connection[Any]") -> Generato
         raise
     except psycopg.Error as error:
         text = error.diag.message_primary or type(error).__name__
-        if connection.closed:
+        if connection.closed or _is_lost(error):
+            connection.close()
             raise ConnectionLostError(text) from error
         if isinstance(error, (psycopg.OperationalError, *_PASSING)):
             raise LedgerUnavailableError(f"the ledger at {place} can't answer: {text}") from error
         raise LedgerBrokenError(f"the ledger at {place} can't be used: {text}") from error
+
+
+def _is_lost(error: psycopg.Error) -> bool:
+    if error.sqlstate is not None:
+        return error.sqlstate.startswith(_GONE_STATES)
+    # The server's own errors have a state: this one is the driver's, about the connection.
+    return isinstance(error, psycopg.OperationalError) and not isinstance(error, pg.PipelineAborted)

@@ -106,7 +106,7 @@ class PostgresLedger:
 
     def audit(self) -> AuditReport:
         """Recompute every balance from the journal and the open holds, and compare."""
-        with self._store.snapshot() as session:
+        with self._store.snapshot() as session, session.patient():
             session.execute(_TX["take_your_time"])
             return audit(session, _AUDIT)
 

@@ -13,6 +13,7 @@ from spendgate.errors import LedgerBrokenError
 SCHEMA = "spendgate"
 """The database schema that holds the ledger's tables."""
 _SQL = statements("postgres/migrations.sql")
+_TX = statements("postgres/store.sql")
 _FILE = re.compile(r"(\d{4})_\w+\.sql")
 
 
@@ -31,10 +32,10 @@ def migrate(session: PostgresSession) -> None:
         LedgerBrokenError: if a newer spendgate made the tables, or they can't be made.
     """
     newest = max(migrations())
-    with session.errors():
+    with session.errors(), session.patient():
         if _version(session) == newest:
             return
-        session.execute(_SQL["begin"])
+        session.execute(_TX["begin"])
         session.execute(_SQL["be_patient"])
         session.execute(_SQL["lock"])
         version = _version(session)
@@ -50,7 +51,7 @@ def migrate(session: PostgresSession) -> None:
                 f"this role can't make the ledger's tables: {error.diag.message_primary}; let the "
                 f"database's owner start once, or run GRANT CREATE ON DATABASE … TO the role"
             ) from error
-        session.execute(_SQL["commit"])
+        session.execute(_TX["commit"])
 
 
 def _apply(session: PostgresSession, version: int) -> None:

@@ -13,24 +13,66 @@ from itertools import chain, repeat
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
 from spendgate.adapters.postgres_errors import CONFLICTS, ConnectionLostError, ledger_errors
+from spendgate.adapters.statements import statements
 from spendgate.errors import LedgerUnavailableError
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 Result = TypeVar("Result")
 CONFLICTS_MAX = 10
 """Times that a transaction is done anew because another was in its way."""
+LOSSES_MAX = 3
+"""Times that a transaction is done anew on another connection, if none of its commits was sent."""
+_COMMIT = statements("postgres/store.sql")["commit"]
 _OPEN = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+_LOOK_SECONDS = 0.1
 _PAUSE_SECONDS = (0.0, 0.01, 0.05, 0.1, 0.25)
+
+
+class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that hangs up when an answer doesn't come.
+
+    The server bounds its statements itself; this is for networks that swallow what is sent, where
+    psycopg would wait without end.
+    """
+
+    answer_seconds: float | None = None
+
+    def wait(
+        self, gen: PQGen[RV], interval: float = _LOOK_SECONDS, timeout: float | None = None
+    ) -> RV:
+        """Wait for one answer of the server."""
+        if self.answer_seconds is None or timeout is not None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(_until(time.monotonic() + self.answer_seconds, gen), interval)
+        except TimeoutError:
+            self.close()
+            raise psycopg.OperationalError("the server doesn't answer") from None
+
+
+def _until(deadline: float, gen: PQGen[RV]) -> PQGen[RV]:
+    """Pass on what a wait asks for and gets; it gets nothing ready every now and then."""
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() >= deadline:
+                raise TimeoutError
+            wanted = gen.send(ready)
+    except StopIteration as ended:
+        return ended.value
 
 
 class PostgresSession:
     """One connection in somebody's hands."""
 
-    def __init__(self, connection: Connection, place: str) -> None:
+    def __init__(self, connection: BoundedConnection, place: str) -> None:
         self.made_at = time.monotonic()
+        self.may_have_committed = False
+        """Whether a commit was sent since this was last taken from its pool."""
         self._connection = connection
         self._place = place
 
@@ -38,6 +80,7 @@ class PostgresSession:
         self, sql: str, parameters: Sequence[Any] = (), /
     ) -> psycopg.Cursor[tuple[Any, ...]]:
         """Run one statement; inside `pipelined` it is only sent."""
+        self.may_have_committed |= sql == _COMMIT
         return self._connection.execute(sql.encode(), parameters or None)
 
     @contextmanager
@@ -51,6 +94,15 @@ class PostgresSession:
         """Send statements without waiting; reading a result waits for all before it."""
         with self.errors(), self._connection.pipeline():
             yield
+
+    @contextmanager
+    def patient(self) -> Generator[None]:
+        """Wait for answers as long as they take."""
+        seconds, self._connection.answer_seconds = self._connection.answer_seconds, None
+        try:
+            yield
+        finally:
+            self._connection.answer_seconds = seconds
 
     @property
     def is_idle(self) -> bool:
@@ -100,7 +152,8 @@ class PostgresPool:
             LedgerBrokenError: if it can never be done.
         """
         deadline = time.monotonic() + self._timeout_seconds
-        conflicts = 0
+        conflicts = losses = 0
+        session: PostgresSession | None = None
         while True:
             try:
                 with self.session() as session:
@@ -112,8 +165,14 @@ class PostgresPool:
                     raise LedgerUnavailableError(message) from error
                 time.sleep(_PAUSE_SECONDS[min(conflicts, len(_PAUSE_SECONDS)) - 1])
             except ConnectionLostError as error:
+                losses += 1
                 self._forget_idle()  # what broke one connection has mostly broken them all
-                self._wait_for_server(deadline, error)
+                if session is not None and session.may_have_committed:
+                    self._wait_for_server(deadline, error)
+                elif losses > LOSSES_MAX:
+                    raise LedgerUnavailableError(
+                        f"the ledger's connection broke: {error}"
+                    ) from error
 
     @contextmanager
     def session(self) -> Generator[PostgresSession]:
@@ -128,6 +187,7 @@ class PostgresPool:
             )
         try:
             session = self._idle_session() or self._connect()
+            session.may_have_committed = False
             try:
                 yield session
             finally:

@@ -10,7 +10,7 @@ import psycopg
 from spendgate.adapters.per_process import PerProcess
 from spendgate.adapters.postgres_errors import CONFLICTS, ConnectionLostError, connect_problem
 from spendgate.adapters.postgres_migrations import migrate
-from spendgate.adapters.postgres_pool import PostgresPool, PostgresSession
+from spendgate.adapters.postgres_pool import BoundedConnection, PostgresPool, PostgresSession
 from spendgate.adapters.postgres_url import address
 from spendgate.adapters.sql_store import Row
 from spendgate.adapters.statements import statements
@@ -21,6 +21,8 @@ _CONFIGURE = statements("postgres/migrations.sql")["configure"]
 _CONNECT_SECONDS_MIN = 2
 """What libpq rounds shorter waits up to."""
 _LANES = 2
+_ANSWER_MARGIN_SECONDS = 1.0
+"""After the server's own time-outs, so that these speak first and keep the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +133,10 @@ class PostgresStore:
         given = dict(self._parameters())
         place, secret = address(given), given.get("password")
         try:
-            connection = psycopg.connect(**self._with_defaults(given), autocommit=True)
+            connection = BoundedConnection.connect(**self._with_defaults(given), autocommit=True)
         except psycopg.Error as error:
             raise LedgerUnavailableError(connect_problem(error, place, secret)) from None
+        connection.answer_seconds = self.terms.timeout_seconds + _ANSWER_MARGIN_SECONDS
         session = PostgresSession(connection, place)
         try:
             self._prepare(session)

@@ -49,6 +49,11 @@ class Till:
             self.server = PostgresStore(lambda: parse_postgres_url(place), terms)
             self.ledger = PostgresLedger(self.server)
 
+    @property
+    def database(self) -> str:
+        """The name of a server's database."""
+        return parse_postgres_url(self.place)["dbname"]
+
     def again(self, **options: float) -> "Till":
         """Open the same ledger once more, as another process would."""
         return Till(self.place, **options)
@@ -204,7 +209,9 @@ def open_till(place: str) -> Iterator[Callable[..., Till]]:
     """Open the test's ledger, as often as wanted; all are closed at the end."""
     opened: list[Till] = []
 
-    def open_one(path: Path | None = None, **options: float) -> Till:
+    home = place
+
+    def open_one(path: Path | None = None, *, place: str = home, **options: float) -> Till:
         opened.append(Till(place if path is None else f"{SQLITE}{path}", **options))
         return opened[-1]
 

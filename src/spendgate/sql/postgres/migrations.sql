@@ -21,12 +21,6 @@ SELECT EXISTS (
 -- name: version
 SELECT value FROM meta WHERE key = 'schema_version'
 
--- name: begin
-BEGIN
-
--- name: commit
-COMMIT
-
 -- name: be_patient
 SELECT
   set_config('statement_timeout', '60000', true),
