@@ -29,7 +29,6 @@ class PostgresServer:
 
         self._server = get_server(folder, cleanup_mode="delete")
         self.folder = folder
-        self.password = "horse staple/@"
         # Here the server crashes but never the machine, which has all that was written. With many
         # databases a restart would otherwise wait for each of their files.
         self.run("ALTER SYSTEM SET fsync = off")
@@ -57,9 +56,9 @@ class PostgresServer:
     def start(self) -> None:
         self._control("-l", str(self.folder / "log"), "-o", f'-h "" -k {self.folder}', "start")
 
-    def ask_for_passwords_of(self, role: str) -> None:
-        """Make a role that has to give `self.password`."""
-        self.run(f"CREATE ROLE {role} LOGIN PASSWORD '{self.password}'")
+    def ask_for_passwords_of(self, role: str, password: str) -> None:
+        """Make a role that has to give its password."""
+        self.run(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
         rules = self.folder / "pg_hba.conf"
         rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")
         self.run("SELECT pg_reload_conf()")

@@ -1,7 +1,7 @@
 """The one place that wires settings to adapters and the gate.
 
-HTTP, JWT and Delta are imported where they are wired: together they take half a second, and a
-command that only looks at the ledger needs none of them.
+HTTP, JWT, Postgres and Delta are imported where they are wired: together they take half a second,
+and a command that only looks at an embedded ledger needs none of them.
 """
 
 import json
@@ -18,7 +18,8 @@ from spendgate.adapters.policy_source import default_policy, load_policy
 from spendgate.adapters.price_book import load_price_book, parse_price_row
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
-from spendgate.config import Settings
+from spendgate.adapters.stored_ledger import StoredLedger
+from spendgate.config import SQLITE_SCHEME, Settings
 from spendgate.domain.price import PriceBook
 from spendgate.errors import HostError, PriceError, SpendgateError
 from spendgate.gateway.drain import FlushReport, flush_outbox
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from spendgate.gateway.gateway import Gateway
 
 _log = logging.getLogger(__name__)
-_SQLITE = "sqlite:///"
 CLOSE_SECONDS = 10.0
 """How long a closing host waits for a chore that is in the middle of something."""
 
@@ -43,20 +43,26 @@ def new_request_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def open_ledger(settings: Settings) -> SqliteLedger:
-    """Open the ledger that the settings name, creating an embedded one if there is none.
+def open_ledger(settings: Settings) -> StoredLedger:
+    """Open the ledger that the settings name, creating its file or tables if there are none.
 
     Raises:
-        HostError: if the URL has a scheme that this version doesn't know.
-        LedgerUnavailableError: if the file can't be opened.
-        LedgerBrokenError: if it is no ledger.
+        HostError: if the URL can't be read, or its store can't keep a budget here.
+        LedgerUnavailableError: if the file can't be opened or the server can't be reached.
+        LedgerBrokenError: if it is no ledger, or of another version.
     """
-    url = settings.ledger_location
-    if not url.startswith(_SQLITE):
-        scheme = url.partition(":")[0]
-        raise HostError(f"ledger URL scheme {scheme!r} isn't known; use sqlite:///path/ledger.db")
+    if not settings.is_embedded:
+        from spendgate.adapters.shared_ledger import open_shared_ledger  # noqa: PLC0415
+
+        return open_shared_ledger(settings)
+    if settings.in_model_serving:
+        raise HostError(
+            "an embedded ledger can't keep a budget inside Databricks Model Serving: its disk goes "
+            "with the container, an update runs two containers, and jobs can't read it; set "
+            "SPENDGATE_LEDGER_URL to lakebase://… or postgresql://…"
+        )
     store = SqliteStore(
-        Path(url.removeprefix(_SQLITE)),
+        Path(settings.ledger_location.removeprefix(SQLITE_SCHEME)),
         synchronous=settings.sqlite_synchronous,
         busy_seconds=settings.sqlite_busy_seconds,
     )
@@ -65,7 +71,16 @@ def open_ledger(settings: Settings) -> SqliteLedger:
     return ledger
 
 
-def open_price_book(settings: Settings, ledger: SqliteLedger | None = None) -> PriceBook:
+def shown_ledger(settings: Settings) -> str:
+    """Return the ledger's URL without anything that may be secret."""
+    if settings.is_embedded:
+        return settings.ledger_location
+    from spendgate.adapters.postgres_url import shown_url  # noqa: PLC0415
+
+    return shown_url(settings.ledger_location)
+
+
+def open_price_book(settings: Settings, ledger: StoredLedger | None = None) -> PriceBook:
     """Return the shipped prices, the chosen overlays, and the ledger's own dated rows on top."""
     rows = [] if ledger is None else ledger.policies.prices()
     extra = [parse_price_row(json.loads(row), where="the ledger's prices") for row in rows]
@@ -77,7 +92,7 @@ def open_price_book(settings: Settings, ledger: SqliteLedger | None = None) -> P
     return book
 
 
-def apply_policy(settings: Settings, ledger: SqliteLedger) -> list[str]:
+def apply_policy(settings: Settings, ledger: StoredLedger) -> list[str]:
     """Bring the policy file into the ledger; return the budgets kept because people own them.
 
     Without a file, a ledger that has no budget gets the one of the `BUDGET_*` settings.
@@ -91,7 +106,7 @@ def apply_policy(settings: Settings, ledger: SqliteLedger) -> list[str]:
     return []
 
 
-def build_gateway(settings: Settings, ledger: SqliteLedger) -> "Gateway":
+def build_gateway(settings: Settings, ledger: StoredLedger) -> "Gateway":
     """Wire a gate over a ledger.
 
     Raises:
@@ -182,14 +197,16 @@ class RunningHost:
             _log.warning("%s failed and will be tried again: %s", name, error)
 
     def _flush(self) -> None:
-        drain_outbox(self.ledger, self._settings)
+        chosen = self._settings.host_flushes
+        if self._settings.is_embedded if chosen is None else chosen:
+            drain_outbox(self.ledger, self._settings)
 
     def _sweep(self) -> None:
         self.ledger.sweep(utc_now())
         self.gateway.settle_late()
 
 
-def drain_outbox(ledger: SqliteLedger, settings: Settings) -> FlushReport | None:
+def drain_outbox(ledger: StoredLedger, settings: Settings) -> FlushReport | None:
     """Deliver the outbox to the home's Delta tables; None if another process is doing it.
 
     Raises:

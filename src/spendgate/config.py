@@ -17,6 +17,7 @@ def _names(own: str, *aliases: str) -> AliasChoices:
     return AliasChoices(f"SPENDGATE_{own.upper()}", *aliases)
 
 
+SQLITE_SCHEME = "sqlite:///"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -30,8 +31,9 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(".spendgate/home"))
     """Folder of the embedded ledger, the Delta tables and the logged model."""
 
-    ledger_url: str | None = None
-    """Where money is held; None means `sqlite:///<home>/ledger.db`."""
+    ledger_url: str | None = Field(default=None, repr=False)
+    """Where money is held; None means `sqlite:///<home>/ledger.db`. Hosts on many machines share
+    `postgresql://…` or `lakebase://projects/…/branches/…/endpoints/…`."""
 
     budgets_file: Path | None = None
     """The policy file; None: the ledger's own rows, or the `BUDGET_*` default if it has none."""
@@ -85,6 +87,30 @@ class Settings(BaseSettings):
     sqlite_busy_seconds: Seconds = 5.0
     """How long a verb waits for the ledger's lock before it fails closed with 503."""
 
+    ledger_pool_max: Annotated[int, Field(ge=3, le=64)] = 4
+    """Connections of one process to a shared ledger; the smallest Lakebase takes 104 in all."""
+
+    ledger_timeout_seconds: Annotated[float, Field(ge=0.1, le=60)] = 3.0
+    """How long a shared ledger may take to connect, lock or answer before a call gets its 503."""
+
+    ledger_connection_seconds: Seconds = 1800.0
+    """Age at which a connection to a shared ledger is renewed: half a Lakebase token's life."""
+
+    host_flushes: bool | None = None
+    """Whether a host delivers the outbox to its own tables; None: of an embedded ledger only. The
+    events of a shared one belong in one place, so that one drain job delivers them."""
+
+    in_model_serving: bool = Field(
+        default=False,
+        validation_alias=_names(
+            "in_model_serving",
+            "IS_IN_DB_MODEL_SERVING_ENV",
+            "IS_IN_DATABRICKS_MODEL_SERVING_ENV",
+        ),
+    )
+    """Whether this is a container of Databricks Model Serving, which sets these variables itself;
+    an embedded ledger is refused there."""
+
     body_bytes_max: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     """Largest request body: Model Serving's own limit for custom endpoints."""
 
@@ -134,7 +160,12 @@ class Settings(BaseSettings):
     @property
     def ledger_location(self) -> str:
         """The ledger's URL, the home's SQLite file by default."""
-        return self.ledger_url or f"sqlite:///{(self.home / 'ledger.db').absolute()}"
+        return self.ledger_url or f"{SQLITE_SCHEME}{(self.home / 'ledger.db').absolute()}"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the ledger is a file of this machine."""
+        return self.ledger_location.startswith(SQLITE_SCHEME)
 
     @property
     def delta_folder(self) -> Path:

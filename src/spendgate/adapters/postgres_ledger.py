@@ -24,11 +24,10 @@ from spendgate.adapters.stored_audit import AuditReport, audit
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.adapters.unconfirmed_ends import UnconfirmedEnds
-from spendgate.domain.budget import BalanceKey, Claim
+from spendgate.domain.budget import BalanceKey, BalanceRow, Claim
 from spendgate.domain.decision import Balance, Position, positions_of
 from spendgate.domain.event import DecisionRecord
 from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, Verdict
-from spendgate.gateway.ports import BalanceRow
 
 _SQL = statements("postgres/verbs.sql")
 _TX = statements("postgres/store.sql")
@@ -120,7 +119,7 @@ class PostgresLedger:
         return LaneState(lanes.reserves.depth, lanes.ends.depth, len(lanes.unconfirmed))
 
     def commit_seconds(self) -> float:
-        """Measure one durable commit, the floor of every reserve."""
+        """Measure one commit, the floor of every reserve."""
 
         def probe(session: PostgresSession) -> float:
             with session.errors():

@@ -6,6 +6,7 @@ or nothing.
 """
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -91,6 +92,13 @@ class SqliteLedger:
         """Recompute every balance from the journal and the open holds, and compare."""
         with self._store.snapshot() as connection:
             return audit(connection, _AUDIT)
+
+    def commit_seconds(self) -> float:
+        """Measure one commit, the floor of every reserve."""
+        started = time.monotonic()
+        with self._store.write() as connection:
+            connection.execute(_SQL["probe_commit"])
+        return time.monotonic() - started
 
     def policy_version(self) -> int:
         """Return the policy's version."""

@@ -21,6 +21,10 @@ class StoredLedger(Ledger, Protocol):
         """The journal as a feed for the sink."""
         ...
 
+    def commit_seconds(self) -> float:
+        """Measure one commit, the floor of every reserve."""
+        ...
+
     def audit(self) -> AuditReport:
         """Recompute every balance from the journal and the open holds, and compare."""
         ...

@@ -15,7 +15,7 @@ from spendgate.adapters.budget_codec import (
 )
 from spendgate.adapters.budget_rows import LIMIT_NANO_MAX, did_you_mean
 from spendgate.adapters.policy_source import unpriced_steps
-from spendgate.adapters.sqlite_ledger import SqliteLedger
+from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_price_book, utc_now
 from spendgate.cli.console import note, print_json, print_table, say
 from spendgate.cli.options import (
@@ -240,7 +240,7 @@ def _changed(budget_id: str, before: Budget | None, changes: dict[str, object]) 
     return parse_budget(row | changes, where=f"budget {budget_id!r}", source=PEOPLE)
 
 
-def _check_prices(settings: Settings, ledger: SqliteLedger, budget: Budget) -> None:
+def _check_prices(settings: Settings, ledger: StoredLedger, budget: Budget) -> None:
     book = open_price_book(settings, ledger)
     if problems := list(unpriced_steps([budget], book, utc_now(), "command line")):
         raise PolicyError("\n".join(problems))

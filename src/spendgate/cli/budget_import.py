@@ -9,7 +9,7 @@ import typer
 from spendgate.adapters.plain_data import as_mapping
 from spendgate.adapters.policy_source import load_policy, unpriced_steps
 from spendgate.adapters.profile_import import import_profiles
-from spendgate.adapters.sqlite_ledger import SqliteLedger
+from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_price_book, utc_now
 from spendgate.cli.budget_commands import SEEN_AT_ONCE
 from spendgate.cli.console import note, say
@@ -43,7 +43,7 @@ def import_budgets(
             _import_policy(file, opened, book)
 
 
-def _import_policy(file: Path, ledger: SqliteLedger, book: PriceBook) -> None:
+def _import_policy(file: Path, ledger: StoredLedger, book: PriceBook) -> None:
     policy = load_policy(file, book=book, at=utc_now())
     kept = ledger.policies.import_policy(policy)
     counted = f"{len(policy.budgets) - len(kept)} budgets, {len(policy.raises)} raises"
@@ -52,7 +52,7 @@ def _import_policy(file: Path, ledger: SqliteLedger, book: PriceBook) -> None:
         note(f"budget {budget_id!r} is kept as people set it; remove it to let the file's row in")
 
 
-def _import_profiles(file: Path, ledger: SqliteLedger, book: PriceBook) -> None:
+def _import_profiles(file: Path, ledger: StoredLedger, book: PriceBook) -> None:
     budgets = import_profiles(_text(file))
     if problems := list(unpriced_steps(budgets, book, utc_now(), file.name)):
         raise PolicyError("\n".join(problems))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spendgate.adapters.policy_source import load_policy, unpriced_steps
-from spendgate.adapters.sqlite_ledger import SqliteLedger
-from spendgate.bootstrap import open_price_book, utc_now
+from spendgate.adapters.stored_ledger import StoredLedger
+from spendgate.bootstrap import open_price_book, shown_ledger, utc_now
 from spendgate.cli.options import opened_ledger
 from spendgate.config import Settings
 from spendgate.errors import HostError, PolicyError, SpendgateError
@@ -142,18 +142,25 @@ def _ledger_checks(settings: Settings) -> list[Check]:
     found: list[Check] = []
     try:
         with opened_ledger(settings) as ledger:
-            detail = f"{settings.ledger_location}, policy version {ledger.policies.version()}"
+            milliseconds = ledger.commit_seconds() * 1000
+            detail = (
+                f"{shown_ledger(settings)}, policy version {ledger.policies.version()}, "
+                f"a commit takes {milliseconds:.1f} ms"
+            )
             found.append(Check("ledger", Status.OK, detail))
             found += [_policy(ledger), _prices(settings, ledger), _outbox(ledger)]
     except HostError as error:
-        found.append(Check("ledger", Status.WARN, str(error), "made at the first start"))
+        if settings.is_embedded:
+            found.append(Check("ledger", Status.WARN, str(error), "made at the first start"))
+        else:
+            found.append(Check("ledger", Status.FAIL, str(error), "correct SPENDGATE_LEDGER_URL"))
     except SpendgateError as error:
-        way_out = "check --home, --ledger and the disk"
+        way_out = "check --home, --ledger and the disk or the server"
         found.append(Check("ledger", Status.FAIL, str(error), way_out))
     return found
 
 
-def _policy(ledger: SqliteLedger) -> Check:
+def _policy(ledger: StoredLedger) -> Check:
     policy = ledger.policies.policy()
     detail = (
         f"{len(policy.budgets)} budgets, {len(policy.raises)} raises, {len(policy.paused)} paused"
@@ -164,7 +171,7 @@ def _policy(ledger: SqliteLedger) -> Check:
     return Check("policy", Status.OK, detail)
 
 
-def _prices(settings: Settings, ledger: SqliteLedger) -> Check:
+def _prices(settings: Settings, ledger: StoredLedger) -> Check:
     now = utc_now()
     policy = ledger.policies.policy()
     try:
@@ -180,7 +187,7 @@ def _prices(settings: Settings, ledger: SqliteLedger) -> Check:
     return Check("prices", Status.OK, f"{len(book.models())} models, book {book.version}")
 
 
-def _outbox(ledger: SqliteLedger) -> Check:
+def _outbox(ledger: StoredLedger) -> Check:
     state = ledger.outbox.state()
     if state.oldest_at is None:
         return Check("outbox", Status.OK, "everything is delivered")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from spendgate.adapters.sqlite_ledger import SqliteLedger
+from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import utc_now
 from spendgate.cli.console import print_json, print_table, progress
 from spendgate.cli.options import Home, Json, Ledger, opened_ledger, parse_instant, settings_from
@@ -44,17 +44,17 @@ def run_job(
         print_table(("what", "result"), list(report.items()))
 
 
-def _drain(settings: Settings, ledger: SqliteLedger, _: datetime) -> Report:
+def _drain(settings: Settings, ledger: StoredLedger, _: datetime) -> Report:
     return drain.run(ledger, settings)
 
 
-def _aggregate(settings: Settings, ledger: SqliteLedger, at: datetime) -> Report:
+def _aggregate(settings: Settings, ledger: StoredLedger, at: datetime) -> Report:
     from spendgate.jobs.aggregate import run_local  # noqa: PLC0415 - slow to load
 
     return run_local(settings, ledger.policies.policy(), ledger.balances(), at)
 
 
-JOBS: Mapping[str, Callable[[Settings, SqliteLedger, datetime], Report]] = {
+JOBS: Mapping[str, Callable[[Settings, StoredLedger, datetime], Report]] = {
     "drain": _drain,
     "aggregate": _aggregate,
 }

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from spendgate.adapters.sqlite_ledger import SqliteLedger
+from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_ledger
-from spendgate.config import Settings
+from spendgate.config import SQLITE_SCHEME, Settings
 from spendgate.domain.scope import Scope, ScopeError
 from spendgate.errors import HostError
 
@@ -31,7 +31,6 @@ Tags = Annotated[
 
 DURATION_SECONDS_MAX = 3653 * 86_400
 
-_SQLITE = "sqlite:///"
 _DURATION = re.compile(r"(\d{1,6})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -52,7 +51,7 @@ def settings_from(home: Path | None, ledger: str | None = None, **others: object
 
 
 @contextmanager
-def opened_ledger(settings: Settings, *, may_create: bool = False) -> Generator[SqliteLedger]:
+def opened_ledger(settings: Settings, *, may_create: bool = False) -> Generator[StoredLedger]:
     """Open the ledger for one command.
 
     Raises:
@@ -72,8 +71,8 @@ def opened_ledger(settings: Settings, *, may_create: bool = False) -> Generator[
 
 def has_ledger(settings: Settings) -> bool:
     """Tell whether an embedded ledger's file exists; other ledgers answer when they are opened."""
-    url = settings.ledger_location
-    return not url.startswith(_SQLITE) or Path(url.removeprefix(_SQLITE)).exists()
+    file = Path(settings.ledger_location.removeprefix(SQLITE_SCHEME))
+    return not settings.is_embedded or file.exists()
 
 
 def parse_scope(text: str) -> Scope:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from spendgate.adapters.sqlite_ledger import SqliteLedger
+from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.domain.budget import BalanceRow, Budget, Claim, Policy
 from spendgate.domain.scope import TAG_PREFIX, Identity, Scope
 from spendgate.domain.window import window_at
 from spendgate.gateway.reply import budget_object
 
 
-def standing(ledger: SqliteLedger, at: datetime) -> list[dict[str, object]]:
+def standing(ledger: StoredLedger, at: datetime) -> list[dict[str, object]]:
     """Return limit, spent, held, remaining and status of each budget and value."""
     policy = ledger.policies.policy()
     rows = ledger.balances()

@@ -2,12 +2,12 @@
 
 from dataclasses import asdict
 
-from spendgate.adapters.sqlite_ledger import SqliteLedger
+from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import drain_outbox
 from spendgate.config import Settings
 
 
-def run(ledger: SqliteLedger, settings: Settings) -> dict[str, object]:
+def run(ledger: StoredLedger, settings: Settings) -> dict[str, object]:
     """Deliver everything that isn't in Delta yet; where a host is at it, leave it to the host.
 
     Raises:

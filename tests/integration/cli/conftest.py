@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from spendgate.adapters.sqlite_ledger import SqliteLedger
+from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_ledger
 from spendgate.cli import main
 from spendgate.config import Settings
@@ -61,7 +61,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def ledger(home: Path) -> Iterator[SqliteLedger]:
+def ledger(home: Path) -> Iterator[StoredLedger]:
     opened = open_ledger(Settings(home=home))
     yield opened
     opened.close()

@@ -53,3 +53,6 @@ INSERT INTO decision_outbox (record) VALUES (?)
 SELECT budget_id, scope_value, period, spent, held
 FROM balance
 ORDER BY budget_id, scope_value, period
+
+-- name: probe_commit
+UPDATE meta SET value = value WHERE key = 'schema_version'

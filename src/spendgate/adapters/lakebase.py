@@ -1,0 +1,121 @@
+"""Lakebase Autoscaling as the ledger's Postgres: its host looked up, a token minted per connection.
+
+A token is asked for at each connect, because it is checked only there and lives for an hour;
+connections are renewed well before that (`ledger_connection_seconds`). Facts:
+reference/databricks.md §5.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.core import Config
+from databricks.sdk.errors.base import DatabricksError
+
+from spendgate.adapters.per_process import PerProcess
+from spendgate.errors import HostError, LedgerUnavailableError
+
+DATABASE = "databricks_postgres"
+_ENDPOINT = re.compile(r"projects/[\w-]+/branches/[\w-]+/endpoints/[\w-]+")
+_FORM = "write lakebase://projects/P/branches/B/endpoints/E?database=databricks_postgres&user=ROLE"
+_PORT = "5432"
+_HOST_SECONDS = 300.0
+"""How long a host that was looked up is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class LakebaseAddress:
+    """What a Lakebase URL names."""
+
+    endpoint: str
+    database: str = DATABASE
+    user: str | None = None
+
+
+def parse_lakebase_url(url: str) -> LakebaseAddress:
+    """Read a Lakebase URL.
+
+    Raises:
+        HostError: if it has another form.
+    """
+    parts = urlsplit(url)
+    endpoint = f"{parts.netloc}{parts.path}".rstrip("/")
+    if not _ENDPOINT.fullmatch(endpoint):
+        raise HostError(f"the ledger URL names no Lakebase endpoint; {_FORM}")
+    options = dict(parse_qsl(parts.query))
+    unknown = sorted(options.keys() - {"database", "user"})
+    if unknown:
+        raise HostError(f"the ledger URL's {unknown[0]!r} isn't known; {_FORM}")
+    return LakebaseAddress(endpoint, options.get("database", DATABASE), options.get("user"))
+
+
+def workspace_client(timeout_seconds: float) -> WorkspaceClient:
+    """Return a client with the environment's credentials that doesn't retry for minutes."""
+    return WorkspaceClient(
+        config=Config(
+            http_timeout_seconds=timeout_seconds,
+            retry_timeout_seconds=max(1, round(timeout_seconds)),
+        )
+    )
+
+
+class LakebaseParameters:
+    """Connection parameters of an endpoint, with a new token each time they are asked for."""
+
+    def __init__(
+        self, address: LakebaseAddress, make_client: Callable[[], WorkspaceClient]
+    ) -> None:
+        self._address = address
+        self._client = PerProcess(make_client)
+        self._host = ""
+        self._host_until = 0.0
+
+    def __call__(self) -> dict[str, str]:
+        """Return host, user and token.
+
+        Raises:
+            LedgerUnavailableError: if the workspace doesn't answer or refuses.
+        """
+        endpoint = self._address.endpoint
+        try:
+            client = self._client.get()
+            host = self._known_host(client)
+            token = client.postgres.generate_database_credential(endpoint=endpoint).token
+        # ValueError is the SDK's for missing credentials, OSError and TimeoutError for the network.
+        except (DatabricksError, ValueError, OSError, TimeoutError) as error:
+            raise LedgerUnavailableError(
+                f"no token for Lakebase {endpoint}: {_reason(error)}; check DATABRICKS_HOST, "
+                "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, and that the service principal "
+                "may use the project"
+            ) from None
+        user = self._address.user or client.config.client_id
+        if not user or not token:
+            raise LedgerUnavailableError(
+                f"Lakebase {endpoint} has no user to connect as; add &user=ROLE to the ledger URL"
+            )
+        return {
+            "host": host,
+            "port": _PORT,
+            "dbname": self._address.database,
+            "user": user,
+            "password": token,
+            "sslmode": "require",
+        }
+
+    def _known_host(self, client: WorkspaceClient) -> str:
+        if time.monotonic() >= self._host_until:
+            status = client.postgres.get_endpoint(self._address.endpoint).status
+            host = status.hosts.host if status is not None and status.hosts is not None else None
+            if not host:
+                raise ValueError("the endpoint has no host; is it disabled?")
+            self._host, self._host_until = host, time.monotonic() + _HOST_SECONDS
+        return self._host
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an SDK's error: the rest lists the whole configuration."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
