@@ -1,12 +1,14 @@
 """Ledger URLs of Postgres: read strictly, and shown without their password."""
 
 import re
+from contextlib import suppress
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from spendgate.errors import HostError
 
+_PORTS = re.compile(r"[\d,]*")
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 _FORM = (
     "write postgresql://USER:PASSWORD@HOST:5432/DATABASE, with special characters of the password "
@@ -24,20 +26,22 @@ def parse_postgres_url(url: str) -> dict[str, str]:
         found = {name: str(value) for name, value in conninfo_to_dict(url).items()}
     except ProgrammingError:
         raise HostError(f"the ledger URL can't be read; {_FORM}") from None
-    # An unescaped @ or / of a password ends up in the host or in the database.
-    if any("@" in found.get(name, "") for name in ("host", "dbname")):
-        raise HostError(f"the ledger URL has an @ too many; {_FORM}")
+    # An unescaped @ or / of a password ends up in the host, the port or the database.
+    is_torn = any("@" in found.get(name, "") for name in ("host", "dbname"))
+    if is_torn or not _PORTS.fullmatch(found.get("port", "")):
+        raise HostError(f"the ledger URL can't be read; {_FORM}")
     return found
 
 
 def shown_url(url: str) -> str:
     """Return a ledger URL without anything that may be secret."""
-    if not url.startswith(POSTGRES_SCHEMES):
+    scheme, separator, _ = url.partition("://")
+    if scheme == "lakebase":
         return url
-    try:
-        return f"postgresql://{address(parse_postgres_url(url))}"
-    except HostError:
-        return "postgresql://…"
+    with suppress(HostError):
+        if url.startswith(POSTGRES_SCHEMES):
+            return f"postgresql://{address(parse_postgres_url(url))}"
+    return f"{scheme}://…" if separator else "…"
 
 
 def address(parameters: dict[str, str]) -> str:
