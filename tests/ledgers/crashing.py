@@ -4,12 +4,16 @@ A store passes two points in every transaction: `before commit`, where a death m
 and `after commit`, where the work is done but nobody hears of it.
 """
 
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from spendgate.adapters.memory_store import MemoryStore
+from spendgate.adapters.postgres_pool import PostgresSession
+from spendgate.adapters.postgres_store import PostgresStore
+from spendgate.adapters.postgres_url import parse_postgres_url
 from spendgate.adapters.sqlite_store import SqliteStore
 
 BEFORE_COMMIT = "before commit"
@@ -75,3 +79,48 @@ class CrashingSqliteStore(SqliteStore):
             yield connection
             self._passing(BEFORE_COMMIT)
         self._passing(AFTER_COMMIT)
+
+
+class CrashingPostgresStore(PostgresStore):
+    """A real server's database; a death before the commit leaves the server to roll back."""
+
+    def __init__(self, url: str, passing: Passing) -> None:
+        super().__init__(lambda: parse_postgres_url(url))
+        caller = threading.current_thread()
+
+        def pass_point(point: str) -> None:
+            if threading.current_thread() is caller:  # what goes on behind it isn't its transaction
+                passing(point)
+
+        class Session(_CrashingSession):
+            passing = staticmethod(pass_point)
+
+        self.session_type = Session
+
+
+class _CrashingSession(PostgresSession):
+    passing: Passing
+    _begun = ""
+    _is_pipelined = False
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        if sql.startswith("BEGIN"):
+            self._begun = sql
+        is_commit = sql == "COMMIT" and self._begun == "BEGIN"
+        if is_commit:
+            self.passing(BEFORE_COMMIT)
+        answer = super().execute(sql, parameters)
+        if is_commit and not self._is_pipelined:
+            self.passing(AFTER_COMMIT)
+        return answer
+
+    @contextmanager
+    def pipelined(self) -> Generator[None]:
+        self._is_pipelined = True
+        try:
+            with super().pipelined():
+                yield
+        finally:
+            self._is_pipelined = False
+        if self.may_have_committed:
+            self.passing(AFTER_COMMIT)

@@ -1,20 +1,25 @@
 """Random lives of every store, and proof that the machine notices a broken one."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from deltalake import DeltaTable
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.ledgers.broken import BROKEN, SOUND, Parts
-from tests.ledgers.crashing import CrashingSqliteStore, Passing
+from tests.ledgers.crashing import CrashingPostgresStore, CrashingSqliteStore, Passing
 from tests.properties.ledger_machine import LedgerMachine
 
 from spendgate.adapters.delta_sink import DeltaSink
 from spendgate.adapters.memory_ledger import MemoryLedger
+from spendgate.adapters.postgres_ledger import PostgresLedger
+from spendgate.adapters.postgres_url import parse_postgres_url
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.gateway.ports import SpendSink
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresServer
 
 LIVES = settings(max_examples=50, stateful_step_count=40)
 FEW_LIVES = settings(max_examples=8, stateful_step_count=25)
@@ -55,6 +60,31 @@ class SqliteLife:
 STORES = [MemoryLife, SqliteLife]
 
 
+class PostgresLife:
+    """The shared ledger in a database of the run's own server."""
+
+    server: "PostgresServer"
+    url: str
+
+    def __init__(self, folder: Path, passing: Passing) -> None:
+        self._passing = passing
+        self._open: list[PostgresLedger] = []
+
+    def open(self) -> PostgresLedger:
+        self._end()
+        self._open.append(PostgresLedger(CrashingPostgresStore(self.url, self._passing)))
+        return self._open[-1]
+
+    def close(self) -> None:
+        self._end()
+        database = parse_postgres_url(self.url)["dbname"]
+        self.server.run("DROP SCHEMA spendgate CASCADE", database)
+
+    def _end(self) -> None:
+        while self._open:
+            self._open.pop().close()
+
+
 class DeltaMachine(LedgerMachine):
     """Flushes into real Delta tables."""
 
@@ -88,6 +118,18 @@ def test_a_bill_above_its_bound_is_booked_as_it_is(store: Any) -> None:
     run_state_machine_as_test(Machine, settings=settings(LIVES, max_examples=25))
 
 
+@pytest.mark.parametrize("overrun", [0, 40])
+def test_the_same_lives_on_a_server(postgres: "PostgresServer", overrun: int) -> None:
+    class Life(PostgresLife):
+        server, url = postgres, postgres.new_database()
+
+    class Machine(LedgerMachine):
+        life = Life
+        overrun_max = overrun
+
+    run_state_machine_as_test(Machine, settings=settings(LIVES, max_examples=12))
+
+
 def test_real_delta_tables_hold_what_the_ledger_holds() -> None:
     class Machine(DeltaMachine):
         life = SqliteLife
@@ -112,7 +154,7 @@ def test_a_broken_ledger_is_caught(name: str) -> None:
             return parts.sink()
 
     lives = settings(
-        LIVES, max_examples=200, derandomize=True, database=None, phases=[Phase.generate]
+        LIVES, max_examples=2000, derandomize=True, database=None, phases=[Phase.generate]
     )
 
     with pytest.raises(AssertionError):

@@ -11,7 +11,7 @@ from datetime import datetime
 from spendgate.adapters.memory_outbox import MemoryOutbox
 from spendgate.adapters.memory_policy import MemoryPolicy
 from spendgate.adapters.memory_store import MemoryHold, MemoryState, MemoryStore
-from spendgate.adapters.sqlite_ledger import AuditReport
+from spendgate.adapters.stored_audit import AuditReport
 from spendgate.domain import hold as lifecycle
 from spendgate.domain.budget import BalanceKey, BalanceRow, Claim
 from spendgate.domain.decision import Balance, Granted, Position, Refused, decide, positions_of

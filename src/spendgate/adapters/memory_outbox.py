@@ -1,7 +1,7 @@
 """The in-memory ledger's journal as a feed: numbered batches, delivered until confirmed."""
 
 from spendgate.adapters.memory_store import MemoryState, MemoryStore
-from spendgate.adapters.sqlite_outbox import OutboxState
+from spendgate.adapters.stored_outbox import OutboxState
 from spendgate.gateway.ports import EventBatch
 
 

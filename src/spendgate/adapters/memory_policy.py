@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from spendgate.adapters.memory_store import MemoryState, MemoryStore, PolicyRows
-from spendgate.adapters.sqlite_policy import Pause
+from spendgate.adapters.stored_policy import Pause
 from spendgate.domain.budget import Budget, Policy, Raise
 from spendgate.domain.scope import Scope
 

@@ -50,6 +50,8 @@ class PostgresStore:
     `parameters` is asked before each connection, because a password may be a token that expires.
     """
 
+    session_type = PostgresSession
+
     def __init__(
         self, parameters: Callable[[], Mapping[str, str]], terms: PostgresTerms | None = None
     ) -> None:
@@ -137,7 +139,7 @@ class PostgresStore:
         except psycopg.Error as error:
             raise LedgerUnavailableError(connect_problem(error, place, secret)) from None
         connection.answer_seconds = self.terms.timeout_seconds + _ANSWER_MARGIN_SECONDS
-        session = PostgresSession(connection, place)
+        session = self.session_type(connection, place)
         try:
             self._prepare(session)
         except ConnectionLostError as error:
