@@ -25,6 +25,8 @@ IDEMPOTENCY_KEY_CHARS_MAX = 255
 _OWN_FIELDS = frozenset(
     {*Dimension, "model", "spend_token", "tags", "idempotency_key", "extra_body"}
 )
+_NUMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+_OBJECTS = ("logit_bias", "response_format", "stream_options", "usage_context")
 _HEADER_FIELDS = {f"x-spend-{dimension.value}": dimension.value for dimension in Dimension}
 
 
@@ -85,9 +87,7 @@ def parse_call(
     else:
         _check_embedding_input(body)
     _check_stream(body)
-    context = body.get("usage_context")
-    if context is not None and not is_object(context):
-        raise InvalidRequestError("usage_context must be an object of strings", "usage_context")
+    _check_sampling(body)
     call = Call(
         route=route,
         body=body,
@@ -215,6 +215,21 @@ def _check_stream(body: JsonObject) -> None:
     if stream is not True:
         raise InvalidRequestError("stream must be true or false", "stream")
     raise InvalidRequestError("this host can't stream; leave stream out", "stream")
+
+
+def _check_sampling(body: JsonObject) -> None:
+    """Refuse what every upstream would: money is held for nothing while it finds out."""
+    for name in _NUMBERS:
+        value = body.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise InvalidRequestError(f"{name} must be a number, not {_kind(value)}", name)
+    for name in _OBJECTS:
+        value = body.get(name)
+        if value is not None and not is_object(value):
+            raise InvalidRequestError(f"{name} must be an object, not {_kind(value)}", name)
+    stop = body.get("stop")
+    if stop is not None and not (isinstance(stop, str) or is_list(stop)):
+        raise InvalidRequestError(f"stop must be text or a list, not {_kind(stop)}", "stop")
 
 
 def _max_tokens(body: JsonObject) -> int | None:

@@ -234,3 +234,37 @@ def test_seed_fields_that_are_null_leave_a_chat_as_it_is(gate: Callable[..., Any
 
     assert reply.status == 200
     assert reply.body["spend"]["budgets"][0]["scope"] == "user:anonymous"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", "hot"),
+        ("top_p", {}),
+        ("presence_penalty", True),
+        ("stop", 5),
+        ("logit_bias", "x"),
+        ("response_format", []),
+        ("usage_context", "x"),
+    ],
+)
+def test_a_field_of_another_type_is_named_and_nothing_is_sent(
+    gate: Callable[..., Any], field: str, value: object
+) -> None:
+    opened = gate()
+
+    reply = opened.chat(**{field: value})
+
+    assert reply.status == 400
+    assert reply.body["error"]["code"] == "invalid_request"
+    assert reply.body["error"]["param"] == field
+    assert opened.upstream.bodies == []
+    assert opened.held_nano == 0
+
+
+def test_numbers_and_nulls_of_sampling_fields_pass(gate: Callable[..., Any]) -> None:
+    opened = gate()
+
+    reply = opened.chat(temperature=0, top_p=0.5, stop=["x"], logit_bias=None, stream_options=None)
+
+    assert reply.status == 200
