@@ -42,7 +42,7 @@ test: setup java ## every test, from nothing but git, make and Python 3.11
 	@export JAVA_HOME="$$(scripts/find_java.sh)"; \
 	$(RUN)/python -m pytest --cov=spendgate.domain --cov-branch --cov-report=term
 
-seeds: setup ## the simulation: SEEDS=100000 from START on; one again, SEED=42; BROKEN=1
+seeds: setup ## the simulation: SEEDS=100000 from START on; one again, SEED=42; BROKEN=1; STORE=memory|sqlite|postgres
 	@$(RUN)/python -m tests.simulation.seeds $${SEED:+--seed "$$SEED"} --seeds "$${SEEDS:-10000}" \
 		--start "$${START:-0}" --store "$${STORE:-memory}" $${BROKEN:+--broken}
 

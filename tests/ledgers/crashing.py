@@ -12,7 +12,7 @@ from typing import Any
 
 from spendgate.adapters.memory_store import MemoryStore
 from spendgate.adapters.postgres_pool import PostgresSession
-from spendgate.adapters.postgres_store import PostgresStore
+from spendgate.adapters.postgres_store import PostgresStore, PostgresTerms
 from spendgate.adapters.postgres_url import parse_postgres_url
 from spendgate.adapters.sqlite_store import SqliteStore
 
@@ -84,8 +84,8 @@ class CrashingSqliteStore(SqliteStore):
 class CrashingPostgresStore(PostgresStore):
     """A real server's database; a death before the commit leaves the server to roll back."""
 
-    def __init__(self, url: str, passing: Passing) -> None:
-        super().__init__(lambda: parse_postgres_url(url))
+    def __init__(self, url: str, passing: Passing, terms: PostgresTerms | None = None) -> None:
+        super().__init__(lambda: parse_postgres_url(url), terms)
         caller = threading.current_thread()
 
         def pass_point(point: str) -> None:

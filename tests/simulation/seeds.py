@@ -6,13 +6,17 @@ import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from tests.ledgers.broken import BROKEN
 from tests.simulation.world import Run, SeedFailedError, simulate
 
+from spendgate.prove.postgres_server import PostgresServer
+
 _CHUNK = 50
+_STORES = ("memory", "sqlite", "postgres")
 
 
 def main() -> int:
@@ -21,7 +25,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="replay this one seed and print its fingerprint")
     parser.add_argument("--seeds", type=int, default=10_000, help="how many to run")
     parser.add_argument("--start", type=int, default=0, help="the first one")
-    parser.add_argument("--store", choices=["memory", "sqlite"], default="memory")
+    parser.add_argument("--store", choices=_STORES, default="memory")
     parser.add_argument("--broken", action="store_true", help="count what broken ledgers cost")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
@@ -38,28 +42,35 @@ def main() -> int:
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=len(seeds) == 1) as progress:
         task = progress.add_task("seeds", total=len(seeds))
-        for run in _runs(seeds, asked.store, asked.jobs):
-            if isinstance(run, str):
-                console.print(run, markup=False, highlight=False, soft_wrap=True)
-                return 1
-            total.update(run.counts)
-            steps += run.steps
-            if asked.seed is not None:
-                console.print(f"seed {run.seed}: {run.steps} steps, fingerprint {run.digest}")
-            progress.advance(task)
+        with PostgresServer(fsync=False) if asked.store == "postgres" else nullcontext() as server:
+            for run in _runs(seeds, asked.store, asked.jobs, server):
+                if isinstance(run, str):
+                    console.print(run, markup=False, highlight=False, soft_wrap=True)
+                    return 1
+                total.update(run.counts)
+                steps += run.steps
+                if asked.seed is not None:
+                    console.print(f"seed {run.seed}: {run.steps} steps, fingerprint {run.digest}")
+                progress.advance(task)
     console.print(f"{len(seeds)} seeds, {steps} steps, no wrong money", highlight=False)
     for name, count in sorted(total.items()):
         console.print(f"  {name:<20} {count:>12,}", highlight=False)
     return 0
 
 
-def _runs(seeds: range, store: str, jobs: int) -> Iterator[Run | str]:
-    work = ((seed, store) for seed in seeds)
-    if len(seeds) == 1 or jobs == 1:
-        yield from map(_run, work)
+def _runs(
+    seeds: range, store: str, jobs: int, server: PostgresServer | None
+) -> Iterator[Run | str]:
+    jobs = min(jobs, len(seeds))
+    places = [store if server is None else server.new_database() for _ in range(jobs)]
+    if jobs == 1:
+        yield from (_run((seed, places[0])) for seed in seeds)
         return
-    with multiprocessing.Pool(jobs, initializer=_quiet) as pool:
-        yield from pool.imap_unordered(_run, work, chunksize=_CHUNK)
+    free: multiprocessing.Queue[str] = multiprocessing.Queue()
+    for place in places:
+        free.put(place)
+    with multiprocessing.Pool(jobs, initializer=_take_place, initargs=(free,)) as pool:
+        yield from pool.imap_unordered(_run, ((seed, None) for seed in seeds), chunksize=_CHUNK)
 
 
 def _show_the_broken(console: Console, seeds: range, jobs: int) -> None:
@@ -94,10 +105,19 @@ def _quiet() -> None:
     logging.disable(logging.CRITICAL)
 
 
-def _run(work: tuple[int, str]) -> Run | str:
-    seed, store = work
+_place: list[str] = []
+"""Where this process of the pool keeps its ledgers."""
+
+
+def _take_place(free: "multiprocessing.Queue[str]") -> None:
+    _quiet()
+    _place.append(free.get())
+
+
+def _run(work: tuple[int, str | None]) -> Run | str:
+    seed, place = work
     try:
-        return simulate(seed, store=store)
+        return simulate(seed, store=place or _place[0])
     except SeedFailedError as error:
         return str(error)
 

@@ -6,11 +6,15 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.ledgers.broken import BROKEN
 from tests.simulation.auditor import Auditor, InvoiceReader
 from tests.simulation.world import SeedFailedError, simulate
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 500
@@ -38,6 +42,14 @@ def test_every_verdict_and_every_end_is_met() -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_a_seed_is_lived_on_sqlite_as_in_memory(seed: int) -> None:
     assert simulate(seed, store="sqlite") == simulate(seed)
+
+
+@pytest.mark.parametrize("first", range(0, 12, 4))
+def test_a_seed_is_lived_on_a_server_as_in_memory(postgres: "PostgresServer", first: int) -> None:
+    database = postgres.new_database()
+
+    for seed in range(first, first + 4):
+        assert simulate(seed, store=database) == simulate(seed)
 
 
 def test_a_seed_is_the_same_life_in_another_process() -> None:

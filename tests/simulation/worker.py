@@ -94,7 +94,7 @@ class WorkerLedger:
             raise SinkUnavailableError("simulated")
         self._maybe_die(weather.death_before_append, "before an append")
         world.sink.append(ledger_id, batch)
-        world.scheduler.note(f"{self._owner} appended batch {batch.number}")
+        world.scheduler.note(f"{self._owner} appended {world.batch(batch.number)}")
         self._maybe_die(weather.death_after_append, "after an append")
 
     def _end(self, verb: str, act: Callable[[], Any], hold_ids: Sequence[str]) -> Any:
@@ -111,13 +111,16 @@ class WorkerLedger:
         world.trap.set(BEFORE_COMMIT if dies else None)
         try:
             done = act()
+            if dies and world.trap.sprung is None:
+                raise ProcessDied(BEFORE_COMMIT)  # it had nothing to commit, and no other trace
         except ProcessDied:
             self.is_dead = True
             world.scheduler.note(f"{self._owner} rolls back {what}")
             raise
         finally:
             world.trap.set(None)
-        world.scheduler.note(f"{self._owner} {what}: {_brief(done)}")
+        told = world.batch(done.number) if isinstance(done, EventBatch) else _brief(done)
+        world.scheduler.note(f"{self._owner} {what}: {told}")
         heard(done)
         self._maybe_die(weather.death_after_commit, f"after {what}")
         if world.scheduler.chance(weather.lost_commit_answer):
@@ -218,4 +221,4 @@ def _brief(done: Any) -> str:
         return f"{type(done).__name__} {amount}"
     if hasattr(done, "moved"):
         return f"{done.hold_id} {done.state} {done.charged_nano}{' moved' if done.moved else ''}"
-    return f"batch {done.number}" if isinstance(done, EventBatch) else str(done)
+    return str(done)

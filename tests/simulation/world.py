@@ -1,16 +1,17 @@
 """One seed: the world it draws, its whole run, and the reckoning at the end."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import psycopg
 from tests.ledgers.broken import SOUND, Parts
-from tests.ledgers.crashing import CrashingSqliteStore, Trap
+from tests.ledgers.crashing import CrashingPostgresStore, CrashingSqliteStore, Trap
 from tests.simulation import traffic
 from tests.simulation.auditor import Auditor, MoneyError
 from tests.simulation.plan import Plan, Weather, draw
@@ -18,12 +19,16 @@ from tests.simulation.provider import Provider, price_book
 from tests.simulation.scheduler import Scheduler, Steps
 from tests.simulation.worker import Worker
 
+from spendgate.adapters.postgres_ledger import PostgresLedger
+from spendgate.adapters.postgres_store import PostgresTerms
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.gateway.drain import flush_outbox
 
 END_SECONDS = 900.0
 _CHECK_SECONDS = 45.0
 _BOOK = price_book()
+_PATIENT = PostgresTerms(timeout_seconds=60.0)
+"""How busy the machine is must not be part of a seed's life."""
 
 MakeLedger = Callable[[Trap], Any]
 """Opens a ledger whose store passes the trap at each commit."""
@@ -61,6 +66,7 @@ class World:
         self.is_store_out = self.is_sink_out = False
         self.jump_seconds = 0.0
         self._ids = 0
+        self._batches: dict[int, int] = {}
         self.ledger.policies.put_budgets([b.as_budget(b.limit_nano) for b in self.plan.budgets])
         self.workers = [Worker(self, n, skew) for n, skew in enumerate(self.plan.skews)]
 
@@ -73,6 +79,10 @@ class World:
         """Return an id that no other has."""
         self._ids += 1
         return f"id{self._ids}"
+
+    def batch(self, number: int) -> str:
+        """Name a batch by its turn; a server's own numbers skip those that were rolled back."""
+        return f"batch {self._batches.setdefault(number, len(self._batches) + 1)}"
 
     def send(self, body: dict[str, Any], ticket: traffic.Ticket) -> None:
         """Send a request to some worker; to one that is down it is lost."""
@@ -149,29 +159,39 @@ def simulate(
     store: str = "memory",
     auditor: type[Auditor] = Auditor,
 ) -> Run:
-    """Run one seed.
+    """Run one seed in `memory`, on a file (`sqlite`), or in the empty database of a URL.
 
     Raises:
         SeedFailedError: if the money is wrong; names the seed and shows the last steps.
     """
-    if store == "memory":
-        return _simulated(seed, partial(_in_memory, parts), parts, auditor)
-    with tempfile.TemporaryDirectory() as folder:
-        opened: list[SqliteLedger] = []
+    with _opening(store, parts) as make_ledger:
+        return _simulated(seed, make_ledger, parts, auditor)
 
-        def on_file(trap: Trap) -> SqliteLedger:
-            opened.append(SqliteLedger(CrashingSqliteStore(Path(folder) / "ledger.db", trap)))
+
+@contextmanager
+def _opening(store: str, parts: Parts) -> Generator[MakeLedger]:
+    if store == "memory":
+        yield lambda trap: parts.open(parts.store(trap, "simulated"))
+        return
+    opened: list[SqliteLedger | PostgresLedger] = []
+    with tempfile.TemporaryDirectory() as folder:
+
+        def open_ledger(trap: Trap) -> Any:
+            if store == "sqlite":
+                file = Path(folder) / "ledger.db"
+                opened.append(SqliteLedger(CrashingSqliteStore(file, trap)))
+            else:
+                opened.append(PostgresLedger(CrashingPostgresStore(store, trap, _PATIENT)))
             return opened[0]
 
         try:
-            return _simulated(seed, on_file, parts, auditor)
+            yield open_ledger
         finally:
             for ledger in opened:
                 ledger.close()
-
-
-def _in_memory(parts: Parts, trap: Trap) -> Any:
-    return parts.open(parts.store(trap, "simulated"))
+            if store != "sqlite":
+                with psycopg.connect(store) as connection:
+                    connection.execute("DROP SCHEMA IF EXISTS spendgate CASCADE")
 
 
 def _simulated(seed: int, make_ledger: MakeLedger, parts: Parts, auditor: type[Auditor]) -> Run:
