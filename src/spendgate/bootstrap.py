@@ -147,6 +147,7 @@ def build_gateway(settings: Settings, ledger: StoredLedger) -> "Gateway":
             hold_seconds=settings.hold_seconds,
             bills_5xx=settings.upstream_bills_5xx,
             answers_kept_max=settings.answers_kept_max,
+            answers_bytes_max=settings.answers_bytes_max,
         ),
     )
 

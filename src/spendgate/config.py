@@ -130,7 +130,10 @@ class Settings(BaseSettings):
     """How often the host rereads the policy; a reserve notices a change at once anyway."""
 
     answers_kept_max: Annotated[int, Field(ge=0)] = 1000
-    """Answers kept in memory for idempotency keys, per process."""
+    """Answers kept in memory for idempotency keys, per process; 0 keeps none."""
+
+    answers_bytes_max: Annotated[int, Field(ge=0)] = 64 * 1024 * 1024
+    """Bytes of JSON that those answers may have in all, so that long ones can't fill the memory."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8787, validation_alias=_names("port", "PORT")

@@ -3,6 +3,8 @@
 SpendgateError
 ├── InvalidRequestError      a caller's request is malformed, out of range or can't be bounded
 ├── TokenError               a spend token is missing, forged, expired or meant for somebody else
+├── CallerError              the platform should say who calls and doesn't
+├── CallerUnavailableError   the platform can't be asked who calls now; nothing was reserved
 ├── ForbiddenError           a claim, a model or a scope the caller may not use
 ├── PolicyError              a policy file or a budget is wrong: names file, budget and field
 ├── PriceError               a price row is wrong, or a model has none
@@ -29,6 +31,14 @@ class InvalidRequestError(SpendgateError):
 
 class TokenError(SpendgateError):
     """A spend token is missing, forged, expired or meant for another audience."""
+
+
+class CallerError(SpendgateError):
+    """The platform should say who calls and doesn't, or what it says can't be used."""
+
+
+class CallerUnavailableError(SpendgateError):
+    """The platform can't be asked who calls now; the gate fails closed."""
 
 
 class ForbiddenError(SpendgateError):

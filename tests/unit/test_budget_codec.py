@@ -29,6 +29,7 @@ from spendgate.domain.budget import (
     Raise,
     Refusal,
 )
+from spendgate.domain.loop import LoopGuard
 from spendgate.domain.scope import Scope
 from spendgate.domain.window import parse_window
 from spendgate.errors import PolicyError
@@ -45,6 +46,9 @@ windows = st.sampled_from(
     ["minute", "hour", "day", "week", "month", "lifetime", "rolling:24h", "rolling:7d"]
 ).map(parse_window)
 instants = st.datetimes(timezones=st.just(UTC))
+
+
+guards = st.builds(LoopGuard, st.integers(1, 10_000), st.integers(1, 1440))
 
 
 @st.composite
@@ -70,6 +74,7 @@ def budgets(draw: st.DrawFn) -> Budget:
         trust=draw(st.dictionaries(dimensions, st.sampled_from(["trusted", "asserted"]))),
         refusal=draw(st.sampled_from(Refusal)),
         on_client_abort=draw(st.sampled_from(["drain", "close"])),
+        loop_guard=draw(st.none() | guards),
         expires_at=draw(st.none() | instants),
         source=draw(st.sampled_from(["file", "people"])),
     )
@@ -95,7 +100,7 @@ def test_a_stored_raise_reads_back_as_itself(amount_nano: int, expires_at: datet
 
 
 def test_stored_defaults_and_model_facts_read_back_as_themselves() -> None:
-    defaults = PolicyDefaults(max_output_tokens=100, unmatched="allow", held_wait_seconds=0.5)
+    defaults = PolicyDefaults(100, "allow", 0.5, LoopGuard(5, 10))
     models = {"m": ModelLimits(image_tokens=5, output_tokens_max=9), "n": ModelLimits()}
 
     assert decode_defaults(encode_defaults(defaults, models)) == (defaults, models)

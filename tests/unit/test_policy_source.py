@@ -12,6 +12,7 @@ from spendgate.adapters.policy_yaml import FILE_BYTES_MAX
 from spendgate.adapters.price_book import load_price_book
 from spendgate.config import Settings
 from spendgate.domain.budget import Budget, DowngradeStep, Mode, ModelLimits, Policy, PolicyDefaults
+from spendgate.domain.loop import LoopGuard
 from spendgate.domain.scope import Identity, Scope
 from spendgate.domain.window import parse_window
 from spendgate.errors import PolicyError
@@ -58,7 +59,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     policy = load(
         tmp_path,
         """
-        defaults: {max_output_tokens: 100, unmatched: allow, held_wait_seconds: 0.5}
+        defaults: {max_output_tokens: 100, unmatched: allow, held_wait_seconds: 0.5,
+                   loop_guard: {repeats: 5, minutes: 10}}
         budgets:
           - id: b
             scope: {team: "*", tags: {centre: "4711"}}
@@ -79,6 +81,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             refusal: in_band
             on_client_abort: close
             on_store_error: refuse
+            loop_guard: {repeats: 3, minutes: 1}
             expires_at: 2030-01-01T00:00:00Z
           - {raises: b, id: r, amount_usd: 3, reason: launch, expires_at: 2030-01-01T00:00:00Z}
         models:
@@ -96,7 +99,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert (budget.mode, budget.fit) == (Mode.SHADOW, False)
     assert policy.raises[0].amount_nano == 3 * 10**9
     assert policy.models == {"m": ModelLimits(1, 2, 3, 0)}
-    assert policy.defaults == PolicyDefaults(100, "allow", 0.5)
+    assert policy.defaults == PolicyDefaults(100, "allow", 0.5, LoopGuard(5, 10))
+    assert budget.loop_guard == LoopGuard(3, 1)
 
 
 def test_an_empty_scope_covers_everything(tmp_path: Path) -> None:
@@ -135,6 +139,10 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("hard_cap: 1.1", "hard_cap: 1.1 is above 1.0"),
         ("hard_cap: 1.0e+400", "hard_cap: 1.0E+400 is above 10"),
         ("hard_cap: 0.5", "soft_cap: 0.8 is above hard_cap 0.5"),
+        ("loop_guard: {repeats: 0, minutes: 1}", "loop_guard.repeats: must be greater"),
+        ("loop_guard: {repeats: 1}", "loop_guard.minutes: is required"),
+        ("loop_guard: {repeats: 1, minutes: 1441}", "loop_guard.minutes: must be less"),
+        ("loop_guard: {repeat: 1, minutes: 9}", "did you mean repeats?"),
         ("soft_cap: 0", "soft_cap: 0 must be above 0"),
         ("soft_cap: 0.1234567", "more than six decimals"),
         ("alerts: [0]", "alerts.0: 0 must be above 0"),

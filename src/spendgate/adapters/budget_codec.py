@@ -16,6 +16,7 @@ from spendgate.adapters.budget_rows import (
     DefaultsRow,
     ModelRow,
     RaiseRow,
+    guard_of,
     nano_of,
     ppm_of,
     problems_of,
@@ -31,6 +32,7 @@ from spendgate.domain.budget import (
     format_window,
     parse_window,
 )
+from spendgate.domain.loop import LoopGuard
 from spendgate.domain.money import format_usd
 from spendgate.domain.scope import Scope
 from spendgate.errors import PolicyError
@@ -159,6 +161,7 @@ def budget_as_json(budget: Budget) -> dict[str, object]:
         "refusal": str(budget.refusal),
         "on_client_abort": budget.on_client_abort,
         "on_store_error": budget.on_store_error,
+        "loop_guard": guard_as_json(budget.loop_guard),
         "expires_at": _instant_text(budget.expires_at),
     }
 
@@ -180,7 +183,13 @@ def defaults_as_json(defaults: PolicyDefaults) -> dict[str, object]:
         "max_output_tokens": defaults.max_output_tokens,
         "unmatched": defaults.unmatched,
         "held_wait_seconds": defaults.held_wait_seconds,
+        "loop_guard": guard_as_json(defaults.loop_guard),
     }
+
+
+def guard_as_json(guard: LoopGuard | None) -> dict[str, object] | None:
+    """Return a loop guard in the policy file's form."""
+    return None if guard is None else {"repeats": guard.repeats, "minutes": guard.minutes}
 
 
 def model_as_json(limits: ModelLimits) -> dict[str, object]:
@@ -216,6 +225,7 @@ def budget_of(row: BudgetRow, source: str = "file") -> Budget:
         refusal=row.refusal,
         on_client_abort=row.on_client_abort,
         on_store_error=row.on_store_error,
+        loop_guard=guard_of(row.loop_guard),
         expires_at=row.expires_at,
         source=source,
     )
@@ -240,6 +250,7 @@ def defaults_of(row: DefaultsRow) -> PolicyDefaults:
         max_output_tokens=row.max_output_tokens,
         unmatched=row.unmatched,
         held_wait_seconds=None if wait is None else float(wait),
+        loop_guard=guard_of(row.loop_guard),
     )
 
 

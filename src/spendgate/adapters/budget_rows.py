@@ -37,6 +37,7 @@ from spendgate.domain.budget import (
     format_window,
     parse_window,
 )
+from spendgate.domain.loop import LoopGuard
 from spendgate.domain.money import parse_usd
 from spendgate.domain.scope import TAG_PREFIX, Scope, checked_dimension
 from spendgate.domain.window import WindowError, parse_time_zone
@@ -47,6 +48,7 @@ LIMIT_NANO_MAX = parse_usd(LIMIT_USD_MAX)
 FRACTION_MAX = Decimal(10)
 """Alerts above the limit make sense for shadow budgets; ten times it is a slip of the keyboard."""
 TEXT_CHARACTERS_MAX = 500
+MINUTES_PER_DAY = 1440
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}")
 
@@ -171,6 +173,13 @@ class DowngradeRow(_Row):
     to: Text
 
 
+class LoopGuardRow(_Row):
+    """How often the same request may be made within one task or session."""
+
+    repeats: Annotated[StrictInt, Field(ge=1, le=10_000)]
+    minutes: Annotated[StrictInt, Field(ge=1, le=MINUTES_PER_DAY)]
+
+
 class BudgetRow(_Row):
     """One budget, with every default of the policy file.
 
@@ -198,6 +207,7 @@ class BudgetRow(_Row):
     refusal: Refusal = Refusal.HTTP
     on_client_abort: Literal["drain", "close"] = "drain"
     on_store_error: Literal["refuse", "allow"] = "refuse"
+    loop_guard: LoopGuardRow | None = None
     expires_at: Instant | None = None
 
     @field_validator("hard_cap")
@@ -263,6 +273,7 @@ class DefaultsRow(_Row):
     held_wait_seconds: (
         Annotated[Decimal, BeforeValidator(_read_number), Field(ge=0, le=60)] | None
     ) = None
+    loop_guard: LoopGuardRow | None = None
 
 
 class ModelRow(_Row):
@@ -278,6 +289,11 @@ class ModelRow(_Row):
 def steps_of(rows: Iterable[DowngradeRow]) -> tuple[DowngradeStep, ...]:
     """Return the steps of a chain in the domain's form."""
     return tuple(DowngradeStep(row.from_models, row.to) for row in rows)
+
+
+def guard_of(row: LoopGuardRow | None) -> LoopGuard | None:
+    """Return a loop guard in the domain's form."""
+    return None if row is None else LoopGuard(row.repeats, row.minutes)
 
 
 def nano_of(amount_usd: Decimal) -> int:
@@ -306,7 +322,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 _KNOWN = sorted(
     {"from", "to", "tags"}
-    | {name for row in (BudgetRow, RaiseRow, DefaultsRow, ModelRow) for name in row.model_fields}
+    | {
+        name
+        for row in (BudgetRow, LoopGuardRow, RaiseRow, DefaultsRow, ModelRow)
+        for name in row.model_fields
+    }
 )
 
 

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from spendgate.domain.loop import LoopGuard
+from spendgate.domain.revocation import NOTHING_REVOKED, Revocations
 from spendgate.domain.scope import Identity, Scope
 from spendgate.domain.window import Window, WindowSpec, format_window, parse_window, window_at
 
@@ -65,6 +67,7 @@ class Budget:
     refusal: Refusal = Refusal.HTTP
     on_client_abort: str = "drain"
     on_store_error: str = "refuse"
+    loop_guard: LoopGuard | None = None
     expires_at: datetime | None = None
     source: str = "file"
 
@@ -106,6 +109,7 @@ class PolicyDefaults:
     max_output_tokens: int | None = None
     unmatched: str = "refuse"
     held_wait_seconds: float | None = None
+    loop_guard: LoopGuard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,7 @@ class Policy:
     paused: tuple[Scope, ...] = ()
     models: Mapping[str, ModelLimits] = field(default_factory=dict[str, ModelLimits])
     defaults: PolicyDefaults = PolicyDefaults()
+    revoked: Revocations = NOTHING_REVOKED
     version: int = 0
 
     def claims(self, identity: Identity, at: datetime) -> tuple[Claim, ...]:

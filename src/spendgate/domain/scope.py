@@ -25,6 +25,9 @@ class Dimension(StrEnum):
     TASK = "task"
 
 
+PRINCIPAL = (Dimension.ORG, Dimension.TEAM, Dimension.AGENT, Dimension.USER)
+"""The dimensions that say who somebody is; session and task say what they are at."""
+
 _ORDER = {dimension.value: rank for rank, dimension in enumerate(Dimension)}
 
 

@@ -18,6 +18,7 @@ from spendgate.domain.reservation import (
     Verdict,
 )
 from spendgate.errors import (
+    CallerError,
     ForbiddenError,
     InvalidRequestError,
     LedgerBrokenError,
@@ -31,10 +32,11 @@ from spendgate.gateway.charging import charge_of, shown_cost_nano
 from spendgate.gateway.explanation import explained
 from spendgate.gateway.hold_end import HoldEnd, HoldEnds
 from spendgate.gateway.idempotency import KeptAnswers, keyed_request_id
-from spendgate.gateway.identity import check_trust, identify
+from spendgate.gateway.identity import check_revoked, check_trust, identify
 from spendgate.gateway.outcome import Ending, Verb, judge
 from spendgate.gateway.ports import Clock, Ledger, TokenVerifier, Upstream
 from spendgate.gateway.record import SHADOW, downgrade_record, forbidden_record, refusal_record
+from spendgate.gateway.repetition import Repetitions, loop_record, loop_refusal
 from spendgate.gateway.reply import Reply, SpendNote, budget_refusal, error_reply, spend_object
 from spendgate.gateway.rules import Rules
 from spendgate.gateway.terms import Terms
@@ -72,7 +74,8 @@ class Gateway:
         self._new_id = new_id
         self._verifier = verifier
         self._terms = terms or Terms()
-        self._kept = KeptAnswers(self._terms.answers_kept_max)
+        self._kept = KeptAnswers(self._terms.answers_kept_max, self._terms.answers_bytes_max)
+        self._repetitions = Repetitions()
         self._rules: Rules | None = None
         self._rules_lock = threading.Lock()
         self._released = threading.Condition()
@@ -85,6 +88,7 @@ class Gateway:
         *,
         host: Host,
         headers: Mapping[str, str] | None = None,
+        vouched: Mapping[str, str] | None = None,
     ) -> Reply:
         """Answer one request; every failure is a reply, nothing is raised.
 
@@ -94,8 +98,9 @@ class Gateway:
             host: the front door it came through.
             headers: request headers with lower-case names; `authorization` and `x-spend-*` are
             read.
+            vouched: what the platform says about the caller; None where it isn't asked.
         """
-        admitted = self.admit(route, body, host=host, headers=headers)
+        admitted = self.admit(route, body, host=host, headers=headers, vouched=vouched)
         if isinstance(admitted, Reply):
             return admitted
         ending = Ending(Verb.EXPIRE, 500, problem="the call was cut off inside the gate")
@@ -118,17 +123,20 @@ class Gateway:
         *,
         host: Host,
         headers: Mapping[str, str] | None = None,
+        vouched: Mapping[str, str] | None = None,
     ) -> Admission | Reply:
         """Hold the money of one call, or answer why not. Who gets an Admission must `finish` it."""
         note: SpendNote | None = None
         try:
-            arrival = self._arrival(route, body, host, headers or {})
+            arrival = self._arrival(route, body, host, headers or {}, vouched)
             note = arrival.note
-            return self._reserve(self._prepare(arrival))
+            return self._guarded(self._prepare(arrival))
         except InvalidRequestError as error:
             return error_reply(400, "invalid_request", str(error), param=error.field, note=note)
         except TokenError as error:
             return error_reply(401, "invalid_spend_token", str(error), param="spend_token")
+        except CallerError as error:
+            return error_reply(401, "caller_unknown", str(error))
         except ForbiddenError as error:
             status = 400 if error.code == "model_not_priced" else 403
             return error_reply(status, error.code, str(error), param=error.field, note=note)
@@ -143,6 +151,8 @@ class Gateway:
         prepared, granted = admission.prepared, admission.granted
         charge = charge_of(admission, ending, at)
         self._ends.end(HoldEnd(ending.verb, Settlement(admission.hold_id, charge, at)))
+        if ending.verb is Verb.VOID:
+            self._repetitions.leave(prepared)
         with self._released:
             self._released.notify(_WOKEN)
         note = replace(
@@ -192,11 +202,16 @@ class Gateway:
         return self._ends.repeat()
 
     def _arrival(
-        self, route: str, body: Mapping[str, object], host: Host, headers: Mapping[str, str]
+        self,
+        route: str,
+        body: Mapping[str, object],
+        host: Host,
+        headers: Mapping[str, str],
+        vouched: Mapping[str, str] | None = None,
     ) -> Arrival:
         at = self._clock()
         call = parse_call(route, body, host, headers)
-        caller = identify(call, _bearer(headers), self._verifier)
+        caller = identify(call, _bearer(headers), self._verifier, vouched)
         key = call.idempotency_key
         request_id = (
             self._new_id() if key is None else keyed_request_id(key, caller.identity.values)
@@ -219,8 +234,24 @@ class Gateway:
 
     def _prepared(self, arrival: Arrival, rules: Rules) -> Prepared:
         policy = rules.policy_for(arrival.caller.identity)
-        check_trust(arrival.caller, arrival.call.asserted, policy, self._verifier is not None)
+        check_revoked(arrival.caller, policy)
+        check_trust(arrival.caller, policy)
         return prepare(arrival, rules, self._upstream.name, self._terms)
+
+    def _guarded(self, prepared: Prepared) -> Admission | Reply:
+        """Ask for the money, unless a loop guard has seen this request too often."""
+        entry = self._repetitions.enter(prepared)
+        if entry.loop is not None:
+            self._record(loop_record(prepared.arrival, entry.loop))
+            if not entry.loop.is_shadow:
+                return loop_refusal(entry.loop, prepared.arrival.note)
+        admitted: Admission | Reply | None = None
+        try:
+            admitted = self._reserve(prepared)
+            return admitted
+        finally:
+            if entry.is_counted and not isinstance(admitted, Admission):
+                self._repetitions.leave(prepared)
 
     def _reserve(self, prepared: Prepared) -> Admission | Reply:
         deadline = time.monotonic() + self._held_wait_seconds(prepared)

@@ -1,69 +1,101 @@
-"""Who pays: spend token first, then what the body says, as far as the budgets accept it."""
+"""Who pays: spend token and platform first, then what the body says, as far as it is believed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spendgate.domain.budget import Budget, Policy
-from spendgate.domain.scope import TAG_PREFIX, Dimension, Identity
-from spendgate.errors import ForbiddenError, TokenError
-from spendgate.gateway.ports import TokenClaims, TokenVerifier
+from spendgate.domain.scope import PRINCIPAL, TAG_PREFIX, Dimension, Identity
+from spendgate.errors import CallerError, ForbiddenError, TokenError
+from spendgate.gateway.ports import NO_CLAIMS, TokenClaims, TokenVerifier
 from spendgate.gateway.wire import Call
 
 ANONYMOUS = "anonymous"
-_TRUSTED_BY_DEFAULT = frozenset({Dimension.ORG, Dimension.TEAM, Dimension.AGENT, Dimension.USER})
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An identity and what its token allows it to call; None allows every model."""
+    """An identity, the token that speaks for it, and which dimensions mustn't just be asserted."""
 
     identity: Identity
-    models: tuple[str, ...] | None = None
+    claims: TokenClaims = NO_CLAIMS
+    asserted: frozenset[str] = frozenset()
+    must_be_vouched: frozenset[str] = frozenset()
+
+    @property
+    def models(self) -> tuple[str, ...] | None:
+        """What the token allows it to call; None allows every model."""
+        return self.claims.models
 
 
-def identify(call: Call, bearer: str | None, verifier: TokenVerifier | None) -> Caller:
+def identify(
+    call: Call,
+    bearer: str | None,
+    verifier: TokenVerifier | None,
+    vouched: Mapping[str, str] | None = None,
+) -> Caller:
     """Resolve who says to pay for a call; whether that is believed is for `check_trust`.
 
     A bearer counts as a spend token only when a key is configured, because every OpenAI client
-    sends one. Tags alone name nobody: such a call is anonymous too.
+    sends one, and never where the platform says who calls, because there it is the platform's own.
+    Tags alone name nobody: such a call is anonymous too.
+
+    Args:
+        call: the request.
+        bearer: what `Authorization` carries.
+        verifier: checks spend tokens; None where no key is configured.
+        vouched: what the platform says about the caller, nothing if it doesn't know; None where it
+            isn't asked.
 
     Raises:
         TokenError: if a token is needed and missing, or is no good one.
-        ForbiddenError: if the body claims a value that the token doesn't cover.
+        CallerError: if the platform should say who calls and doesn't.
+        ForbiddenError: if body, token and platform contradict each other.
     """
-    claims = _claims(call, bearer, verifier)
-    for name, value in claims.scopes.items():
+    claims = _claims(call, bearer, verifier, vouched)
+    platform = vouched or {}
+    for name, value in platform.items():
+        if claims.scopes.get(name, value) != value:
+            message = f"the spend token is for another {name} than the one who calls"
+            raise ForbiddenError("scope_forbidden", message, "spend_token")
+    proven = {**claims.scopes, **platform}
+    for name, value in proven.items():
         if call.asserted.get(name, value) != value:
-            raise ForbiddenError(
-                "scope_forbidden", f"the token is for another {name}", f"custom_inputs.{name}"
-            )
-    values = {**call.asserted, **claims.scopes} or {Dimension.USER.value: ANONYMOUS}
-    trusted = frozenset(claims.scopes) | {f"{TAG_PREFIX}{name}" for name in claims.tags}
-    return Caller(Identity(values, {**call.tags, **claims.tags}, trusted), claims.models)
+            source = "caller is" if name in platform else "token is for"
+            message = f"the {source} another {name}"
+            raise ForbiddenError("scope_forbidden", message, f"custom_inputs.{name}")
+    values = {**call.asserted, **proven} or {Dimension.USER.value: ANONYMOUS}
+    tags = {**call.tags, **claims.tags}
+    # What a token's bearer added when it narrowed the token binds, but nobody vouches for it.
+    carried = frozenset(claims.scopes) | {f"{TAG_PREFIX}{name}" for name in claims.tags}
+    trusted = (carried - claims.asserted) | frozenset(platform)
+    said = frozenset(call.asserted) | claims.asserted | {f"{TAG_PREFIX}{name}" for name in tags}
+    return Caller(
+        Identity(values, tags, trusted), claims, said - trusted, _must_be_vouched(verifier, vouched)
+    )
 
 
-def check_trust(caller: Caller, asserted: Mapping[str, str], policy: Policy, has_key: bool) -> None:
-    """Refuse a value that only the body names where a token must carry it.
+def check_trust(caller: Caller, policy: Policy) -> None:
+    """Refuse a value that is only asserted where somebody must vouch for it.
 
-    What a token carries is trusted. Of the rest, org, team, agent and user are accepted only if no
-    key is configured, or if every matching budget on that dimension says `asserted`.
+    What a token or the platform says is trusted. Of the rest, org, team, agent and user are
+    accepted only if no key is configured, or if every matching budget on that dimension says
+    `asserted`; where only the platform vouches, that goes for user alone.
 
     Raises:
         ForbiddenError: naming the dimension.
     """
-    identity = caller.identity
-    names = {*asserted, *(f"{TAG_PREFIX}{tag}" for tag in identity.tags)} - identity.trusted
+    names, must = caller.asserted, caller.must_be_vouched
     if not names:
         return
-    scoped: dict[str, list[Budget]] = {name: [] for name in names}
+    scoped: dict[str, list[Budget]] = {name: [] for name in sorted(names)}
     for budget in policy.budgets:
-        # Only a budget with a word on trust, or any at all where a key is configured, can object.
-        if (has_key or budget.trust) and budget.scope.match(identity) is not None:
+        # Only a budget with a word on trust, or any at all where somebody vouches, can object.
+        if (must or budget.trust) and budget.scope.match(caller.identity) is not None:
             for name in names.intersection(budget.scope.dimensions):
                 scoped[name].append(budget)
     for name, budgets in scoped.items():
-        if any(not _accepts_asserted(one, name, has_key) for one in budgets) or (
-            not budgets and has_key and name in _TRUSTED_BY_DEFAULT
+        if any(not _accepts_asserted(one, name, must) for one in budgets) or (
+            not budgets and name in must
         ):
             raise ForbiddenError(
                 "scope_forbidden",
@@ -72,19 +104,55 @@ def check_trust(caller: Caller, asserted: Mapping[str, str], policy: Policy, has
             )
 
 
-def _claims(call: Call, bearer: str | None, verifier: TokenVerifier | None) -> TokenClaims:
-    token = call.spend_token or (bearer if verifier is not None else None)
-    if verifier is None:
-        if token is not None:
+def check_revoked(caller: Caller, policy: Policy) -> None:
+    """Refuse a spend token that was revoked, or that was narrowed from one.
+
+    Raises:
+        TokenError: if it was.
+    """
+    claims = caller.claims
+    if claims is NO_CLAIMS:
+        return
+    vouched = Identity(claims.scopes, claims.tags)
+    if policy.revoked.cover(claims.token_ids, claims.minted_at, vouched):
+        raise TokenError("the spend token was revoked; ask for a new one")
+
+
+def _claims(
+    call: Call,
+    bearer: str | None,
+    verifier: TokenVerifier | None,
+    vouched: Mapping[str, str] | None,
+) -> TokenClaims:
+    token = call.spend_token
+    if token is None and verifier is not None and vouched is None:
+        token = bearer
+    if token is not None:
+        if verifier is None:
             raise TokenError("a spend token was sent, but this gate has no signing key to check it")
-        return TokenClaims({}, {})
-    if token is None:
-        raise TokenError("a spend token is required: custom_inputs.spend_token, or the API key")
-    return verifier.verify(token)
+        return verifier.verify(token)
+    if vouched:
+        return NO_CLAIMS
+    if verifier is not None:
+        places = (
+            "custom_inputs.spend_token, or X-Spend-Token"
+            if vouched is not None
+            else ("custom_inputs.spend_token, or the API key")
+        )
+        raise TokenError(f"a spend token is required: {places}")
+    if vouched is not None:
+        raise CallerError("the platform doesn't say who calls, and this gate believes nobody else")
+    return NO_CLAIMS
 
 
-def _accepts_asserted(budget: Budget, name: str, has_key: bool) -> bool:
+def _must_be_vouched(
+    verifier: TokenVerifier | None, vouched: Mapping[str, str] | None
+) -> frozenset[str]:
+    if verifier is not None:
+        return frozenset(PRINCIPAL)
+    return frozenset() if vouched is None else frozenset({Dimension.USER.value})
+
+
+def _accepts_asserted(budget: Budget, name: str, must: frozenset[str]) -> bool:
     said = budget.trust.get(name)
-    if said is not None:
-        return said == "asserted"
-    return not has_key or name not in _TRUSTED_BY_DEFAULT
+    return name not in must if said is None else said == "asserted"

@@ -1,7 +1,7 @@
 """What the gate needs from the outside; one adapter file implements each."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -195,8 +195,21 @@ class TokenVerifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """What a spend token vouches for."""
+    """What a spend token vouches for, and which token it is.
+
+    `token_ids` holds its own id last, after those of the tokens it was narrowed from. `minted_at`
+    is when the first of them was made. `asserted` names what a bearer added by narrowing: it binds
+    every call, but nobody vouches for it.
+    """
 
     scopes: Mapping[str, str]
     tags: Mapping[str, str]
     models: tuple[str, ...] | None = None
+    asserted: frozenset[str] = frozenset()
+    token_ids: tuple[str, ...] = field(default=(), compare=False)
+    minted_at: datetime | None = field(default=None, compare=False)
+    expires_at: datetime | None = field(default=None, compare=False)
+
+
+NO_CLAIMS = TokenClaims({}, {})
+"""The claims of a call without a token."""

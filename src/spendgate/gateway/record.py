@@ -9,11 +9,19 @@ REFUSE = "refuse"
 SHADOW = "shadow"
 
 
-def forbidden_record(arrival: Arrival, code: str) -> DecisionRecord:
-    """Record a call that was refused before any budget was asked."""
-    scopes = dict(arrival.caller.identity.values)
-    decision_id = _decision_id(arrival, REFUSE)
-    return DecisionRecord(decision_id, arrival.at, scopes, arrival.call.model, REFUSE, code)
+def forbidden_record(
+    arrival: Arrival, code: str, *, decision: str = REFUSE, budget_id: str | None = None
+) -> DecisionRecord:
+    """Record a call that was refused before any budget was asked for its money."""
+    return DecisionRecord(
+        decision_id=_decision_id(arrival, decision),
+        occurred_at=arrival.at,
+        scopes=dict(arrival.caller.identity.values),
+        model_requested=arrival.call.model,
+        decision=decision,
+        code=code,
+        budget_id=budget_id,
+    )
 
 
 def refusal_record(

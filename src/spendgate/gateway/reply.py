@@ -1,7 +1,7 @@
 """The answer's shape: the `spend` object, and errors that OpenAI and Databricks clients read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
@@ -22,6 +22,7 @@ class Reply:
     status: int
     body: dict[str, object]
     retry_after_seconds: float | None = None
+    is_replay: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,11 @@ def spend_headers(reply: Reply) -> dict[str, str]:
         remaining = _least_remaining(json_list(spend.get("budgets")))
         if remaining is not None:
             headers["X-Spend-Remaining-Usd"] = remaining
+    if reply.is_replay:
+        headers["Idempotent-Replayed"] = "true"
+    if reply.status >= 400:
+        # OpenAI's clients would retry any 409, 429 or 5xx, also where it can't help or pays again.
+        headers["X-Should-Retry"] = "true" if reply.body.get("retryable") else "false"
     if reply.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(1, round(reply.retry_after_seconds)))
     return headers

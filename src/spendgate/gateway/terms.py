@@ -14,3 +14,4 @@ class Terms:
     hold_seconds: float = 320.0
     bills_5xx: bool = True
     answers_kept_max: int = 1000
+    answers_bytes_max: int = 64 * 1024 * 1024

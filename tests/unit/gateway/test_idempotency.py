@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamLost, UpstreamNotSent
-from spendgate.gateway.wire import Host
+from spendgate.gateway.reply import spend_headers
+from spendgate.gateway.wire import EMBEDDINGS, Host
 
 KEY = {"idempotency_key": "k-1"}
 
@@ -188,3 +189,61 @@ def test_the_same_key_for_another_session_or_tag_is_a_conflict(
     opened.chat(own=KEY)
 
     assert code(opened.chat(own={**KEY, **own})) == "idempotency_conflict"
+
+
+def test_kept_answers_are_bounded_by_their_bytes(gate: Callable[..., Any], answer: Any) -> None:
+    opened = gate(answers_bytes_max=10_000)
+    opened.upstream.script += [answer(content="x" * 6_000), answer(content="y" * 6_000)]
+    opened.chat(own={"idempotency_key": "k-1"})
+    opened.chat(own={"idempotency_key": "k-2"})
+
+    assert code(opened.chat(own={"idempotency_key": "k-1"})) == "idempotency_replayed"
+    assert code(opened.chat(own={"idempotency_key": "k-2"})) == 200
+
+
+def test_an_answer_larger_than_all_the_room_drives_no_other_out(
+    gate: Callable[..., Any], answer: Any
+) -> None:
+    opened = gate(answers_bytes_max=10_000)
+    opened.upstream.script += [answer(), answer(content="x" * 20_000)]
+    opened.chat(own={"idempotency_key": "small"})
+    opened.chat(own={"idempotency_key": "large"})
+
+    assert code(opened.chat(own={"idempotency_key": "small"})) == 200
+    assert code(opened.chat(own={"idempotency_key": "large"})) == "idempotency_replayed"
+
+
+def test_with_no_room_every_host_answers_a_repeated_key_alike(gate: Callable[..., Any]) -> None:
+    opened = gate(answers_kept_max=0)
+    opened.chat(own=KEY)
+
+    assert code(opened.chat(own=KEY)) == "idempotency_replayed"
+
+
+def test_a_replay_says_so_and_a_client_is_told_whether_to_retry(
+    gate: Callable[..., Any], answer: Any
+) -> None:
+    opened = gate(answers_kept_max=1)
+    first, again = opened.chat(own=KEY), opened.chat(own=KEY)
+    opened.chat(own={"idempotency_key": "k-2"})
+    forgotten = opened.chat(own=KEY)
+
+    assert "Idempotent-Replayed" not in spend_headers(first)
+    assert spend_headers(again)["Idempotent-Replayed"] == "true"
+    assert "X-Should-Retry" not in spend_headers(again)
+    assert spend_headers(forgotten)["X-Should-Retry"] == "false"
+    opened.upstream.script.append(UpstreamAnswer(429, None))
+    assert spend_headers(opened.chat())["X-Should-Retry"] == "true"
+
+
+def test_embeddings_have_keys_too(gate: Callable[..., Any]) -> None:
+    opened = gate()
+    body = {"input": "x", "custom_inputs": {"model": "embed", "user": "alice", **KEY}}
+
+    first = opened.send(body, route=EMBEDDINGS)
+
+    assert first.status == 200
+    assert opened.send(body, route=EMBEDDINGS) == first
+    assert code(opened.send({**body, "input": "y"}, route=EMBEDDINGS)) == "idempotency_conflict"
+    assert code(opened.chat(own=KEY)) == "idempotency_conflict"
+    assert len(opened.upstream.bodies) == 1
