@@ -20,6 +20,7 @@ from spendgate.domain.budget import (
     parse_window,
 )
 from spendgate.domain.scope import Scope
+from spendgate.domain.upstream import Router, UpstreamSpec
 
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 SOURCES = st.sampled_from(["file", "people", "import"])
@@ -43,12 +44,17 @@ raises = st.builds(
     st.sampled_from([None, NOON]),
     source=SOURCES,
 )
+upstreams = st.builds(
+    UpstreamSpec, NAMES, st.just("http://models.example.com/v1"), models=st.tuples(NAMES)
+)
 policies = st.builds(
     Policy,
     budgets=st.lists(budgets, max_size=3).map(tuple),
     raises=st.lists(raises, max_size=2).map(tuple),
     models=st.dictionaries(NAMES, st.builds(ModelLimits, st.integers(1, 2)), max_size=1),
     defaults=st.builds(PolicyDefaults, max_output_tokens=st.sampled_from([None, 9])),
+    upstreams=st.lists(upstreams, max_size=2, unique_by=lambda one: one.name).map(tuple),
+    router=st.builds(Router, candidates=st.sampled_from([(), ("a",)])),
 )
 Change = Callable[[Any], Any]
 changes: st.SearchStrategy[Change] = st.one_of(

@@ -25,6 +25,7 @@ from spendgate.domain.budget import (
     DowngradeStep,
     Mode,
     ModelLimits,
+    Policy,
     PolicyDefaults,
     Raise,
     Refusal,
@@ -103,7 +104,9 @@ def test_stored_defaults_and_model_facts_read_back_as_themselves() -> None:
     defaults = PolicyDefaults(100, "allow", 0.5, LoopGuard(5, 10))
     models = {"m": ModelLimits(image_tokens=5, output_tokens_max=9), "n": ModelLimits()}
 
-    assert decode_defaults(encode_defaults(defaults, models)) == (defaults, models)
+    policy = Policy(defaults=defaults, models=models)
+
+    assert decode_defaults(encode_defaults(policy)) == policy
 
 
 def test_a_limit_is_read_exactly_from_any_kind_of_number() -> None:

@@ -22,11 +22,18 @@ from spendgate.adapters.budget_rows import (
     problems_of,
     steps_of,
 )
-from spendgate.adapters.plain_data import as_mapping
+from spendgate.adapters.plain_data import as_list, as_mapping
+from spendgate.adapters.upstream_codec import (
+    parse_router,
+    parse_upstream,
+    router_as_json,
+    upstream_as_json,
+)
 from spendgate.domain.budget import (
     PPM,
     Budget,
     ModelLimits,
+    Policy,
     PolicyDefaults,
     Raise,
     format_window,
@@ -35,6 +42,7 @@ from spendgate.domain.budget import (
 from spendgate.domain.loop import LoopGuard
 from spendgate.domain.money import format_usd
 from spendgate.domain.scope import Scope
+from spendgate.domain.upstream import UpstreamSpec
 from spendgate.errors import PolicyError
 
 
@@ -68,14 +76,21 @@ def decode_raise(text: str) -> Raise:
     return parse_raise(row, where=f"stored raise {row.get('id')!r}", source=source)
 
 
-def encode_defaults(defaults: PolicyDefaults, models: Mapping[str, ModelLimits]) -> str:
-    """Write the defaults and what is known about models as one line of JSON."""
-    known = {name: model_as_json(limits) for name, limits in models.items()}
-    return _compact({"defaults": defaults_as_json(defaults), "models": known})
+def encode_defaults(policy: Policy) -> str:
+    """Write what of a policy is no row of its own as one line of JSON."""
+    return _compact(
+        {
+            "defaults": defaults_as_json(policy.defaults),
+            "models": {name: model_as_json(limits) for name, limits in policy.models.items()},
+            # A list: the order is the order of preference, which a JSON object promises nobody.
+            "upstreams": [{"name": one.name, **upstream_as_json(one)} for one in policy.upstreams],
+            "router": router_as_json(policy.router),
+        }
+    )
 
 
-def decode_defaults(text: str) -> tuple[PolicyDefaults, dict[str, ModelLimits]]:
-    """Read what `encode_defaults` wrote.
+def decode_defaults(text: str) -> Policy:
+    """Read what `encode_defaults` wrote, as a policy without budgets.
 
     Raises:
         PolicyError: if the text has another form.
@@ -84,9 +99,16 @@ def decode_defaults(text: str) -> tuple[PolicyDefaults, dict[str, ModelLimits]]:
     models = as_mapping(row.get("models"))
     if models is None:
         raise PolicyError("stored defaults: must hold `defaults` and `models`")
-    return parse_defaults(row.get("defaults"), where="stored defaults"), {
-        name: parse_model(limits, where=f"stored model {name!r}") for name, limits in models.items()
-    }
+    upstreams = map(as_mapping, as_list(row.get("upstreams", [])) or ())
+    return Policy(
+        defaults=parse_defaults(row.get("defaults"), where="stored defaults"),
+        models={
+            name: parse_model(limits, where=f"stored model {name!r}")
+            for name, limits in models.items()
+        },
+        upstreams=tuple(_stored_upstream(one or {}) for one in upstreams),
+        router=parse_router(row.get("router", {}), where="stored router"),
+    )
 
 
 def parse_budget(row: Mapping[str, object], *, where: str, source: str = "file") -> Budget:
@@ -289,6 +311,11 @@ def _stored(text: str, what: str) -> tuple[dict[str, object], str]:
         raise PolicyError(f"stored {what}: is not a JSON object")
     source = row.pop("source", "file")
     return row, str(source)
+
+
+def _stored_upstream(row: dict[str, object]) -> UpstreamSpec:
+    name = str(row.pop("name", ""))
+    return parse_upstream(name, row, where=f"stored upstream {name!r}")
 
 
 def _instant_text(instant: datetime | None) -> str | None:

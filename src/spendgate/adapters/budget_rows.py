@@ -53,7 +53,8 @@ MINUTES_PER_DAY = 1440
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}")
 
 
-def _read_number(value: object) -> Decimal:
+def read_number(value: object) -> Decimal:
+    """Read a number exactly; `true` is none."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise ValueError("must be a number such as 12.50")
     try:
@@ -66,7 +67,7 @@ def _read_number(value: object) -> Decimal:
 
 
 def _read_usd(value: object) -> Decimal:
-    amount = _read_number(value)
+    amount = read_number(value)
     if amount <= 0:
         raise ValueError(f"{amount} must be above 0; pause the scope to allow nothing at all")
     if amount > LIMIT_USD_MAX:
@@ -77,7 +78,7 @@ def _read_usd(value: object) -> Decimal:
 
 
 def _read_fraction(value: object) -> Decimal:
-    fraction = _read_number(value)
+    fraction = read_number(value)
     if fraction <= 0:
         raise ValueError(f"{fraction} must be above 0")
     if fraction > FRACTION_MAX:
@@ -162,25 +163,27 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
 Tokens = Annotated[StrictInt, Field(ge=1, le=10**9)]
 
 
-class _Row(BaseModel):
+class PolicyRow(BaseModel):
+    """What every row of a policy file has in common: no unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DowngradeRow(_Row):
+class DowngradeRow(PolicyRow):
     """One step of a downgrade chain; `from` may be one model or a list."""
 
     from_models: Texts = Field(validation_alias=AliasChoices("from"), min_length=1)
     to: Text
 
 
-class LoopGuardRow(_Row):
+class LoopGuardRow(PolicyRow):
     """How often the same request may be made within one task or session."""
 
     repeats: Annotated[StrictInt, Field(ge=1, le=10_000)]
     minutes: Annotated[StrictInt, Field(ge=1, le=MINUTES_PER_DAY)]
 
 
-class BudgetRow(_Row):
+class BudgetRow(PolicyRow):
     """One budget, with every default of the policy file.
 
     A field that is checked against another one stands below it.
@@ -255,7 +258,7 @@ class BudgetRow(_Row):
         return value
 
 
-class RaiseRow(_Row):
+class RaiseRow(PolicyRow):
     """A temporary addition to a budget's limit."""
 
     raises: Id
@@ -265,18 +268,18 @@ class RaiseRow(_Row):
     expires_at: Instant | None = None
 
 
-class DefaultsRow(_Row):
+class DefaultsRow(PolicyRow):
     """What holds where a budget is silent."""
 
     max_output_tokens: Tokens | None = None
     unmatched: Literal["refuse", "allow"] = "refuse"
     held_wait_seconds: (
-        Annotated[Decimal, BeforeValidator(_read_number), Field(ge=0, le=60)] | None
+        Annotated[Decimal, BeforeValidator(read_number), Field(ge=0, le=60)] | None
     ) = None
     loop_guard: LoopGuardRow | None = None
 
 
-class ModelRow(_Row):
+class ModelRow(PolicyRow):
     """What an operator knows about a model."""
 
     image_tokens: Tokens | None = None
@@ -306,11 +309,17 @@ def ppm_of(fraction: Decimal) -> int:
     return int(fraction * PPM)
 
 
-def problems_of(error: ValidationError) -> list[str]:
-    """Say what is wrong with a row: field, problem and way out, one text per problem."""
+def problems_of(error: ValidationError, known: Iterable[str] = ()) -> list[str]:
+    """Say what is wrong with a row: field, problem and way out, one text per problem.
+
+    `known` are the keys that an unknown one may have been meant for; the budgets' own by default.
+    """
+    keys = list(known) or _KNOWN
     found = error.errors(include_url=False, include_context=False)
     return list(
-        dict.fromkeys(_problem(one["loc"], one["type"], one["msg"], one["input"]) for one in found)
+        dict.fromkeys(
+            _problem(one["loc"], one["type"], one["msg"], one["input"], keys) for one in found
+        )
     )
 
 
@@ -330,15 +339,19 @@ _KNOWN = sorted(
 )
 
 
-def _problem(loc: tuple[int | str, ...], kind: str, message: str, given: object) -> str:
+def _problem(
+    loc: tuple[int | str, ...], kind: str, message: str, given: object, known: Iterable[str]
+) -> str:
     place = ".".join(str(part) for part in loc if part != "[key]")
     if kind == "extra_forbidden":
-        return f"{place}: unknown key{did_you_mean(str(loc[-1]), _KNOWN)}"
+        return f"{place}: unknown key{did_you_mean(str(loc[-1]), known)}"
     if kind == "missing":
         return f"{place}: is required"
     if kind == "too_short":
         return f"{place}: must name at least one"
     text = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    if not place:
+        return text  # the row as a whole; the text names its field
     if isinstance(given, str | int | float) and kind in {"enum", "literal_error"}:
         text = f"{str(given)[:40]!r} {text}"
     return f"{place}: {text}"

@@ -1,7 +1,7 @@
 """What every ledger writes for a hold: its facts at the grant, its journal row at the end."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from spendgate.domain.reservation import (
     Settled,
     Settlement,
     Verdict,
+    completed_facts,
 )
 
 _UNKNOWN = Charge()
@@ -95,14 +96,7 @@ def event_row(
 
 def granted_facts(request: ReserveRequest, granted: Granted) -> str:
     """Write a call's facts, completed with what was decided."""
-    candidate = granted.candidate
-    facts = replace(
-        request.facts,
-        model=candidate.model,
-        price_version=candidate.price_version,
-        decision=granted.decision.value,
-    )
-    return encode_facts(facts)
+    return encode_facts(completed_facts(request, granted))
 
 
 def repeated(row: Sequence[Any], request: ReserveRequest) -> Verdict:

@@ -25,6 +25,7 @@ from spendgate.domain.reservation import (
     Settlement,
     StalePolicy,
     Verdict,
+    completed_facts,
 )
 
 _UNKNOWN = Charge()
@@ -128,14 +129,12 @@ class MemoryLedger:
 
     def _hold(self, state: MemoryState, request: ReserveRequest, granted: Granted) -> None:
         keys = tuple(claim.keys[0] for claim in request.claims)
-        facts = replace(
-            request.facts,
-            model=granted.candidate.model,
-            price_version=granted.candidate.price_version,
-            decision=granted.decision.value,
-        )
         state.holds[request.hold_id] = MemoryHold(
-            request.fingerprint, granted.amount_nano, keys, facts, request.expires_at
+            request.fingerprint,
+            granted.amount_nano,
+            keys,
+            completed_facts(request, granted),
+            request.expires_at,
         )
         move(state, keys, 0, granted.amount_nano)
 

@@ -34,6 +34,8 @@ class MemoryPolicy:
             paused=tuple(Scope.parse(text) for text in sorted(rows.pauses)),
             models=rows.models,
             defaults=rows.defaults,
+            upstreams=rows.upstreams,
+            router=rows.router,
             version=state.policy_version,
         )
 
@@ -52,6 +54,8 @@ class MemoryPolicy:
                 raises={one.raise_id: one for one in policy.raises} | owned_raises,
                 models=dict(policy.models),
                 defaults=policy.defaults,
+                upstreams=policy.upstreams,
+                router=policy.router,
             )
 
         self._change(imported)

@@ -14,6 +14,7 @@ from spendgate.domain.budget import BalanceKey, Budget, ModelLimits, PolicyDefau
 from spendgate.domain.decision import Balance
 from spendgate.domain.event import CallFacts, DecisionRecord, SpendEvent
 from spendgate.domain.hold import HoldState
+from spendgate.domain.upstream import Router, UpstreamSpec
 from spendgate.gateway.ports import EventBatch
 
 
@@ -41,6 +42,8 @@ class PolicyRows:
     prices: tuple[str, ...] = ()
     models: dict[str, ModelLimits] = field(default_factory=dict[str, ModelLimits])
     defaults: PolicyDefaults = field(default_factory=PolicyDefaults)
+    upstreams: tuple[UpstreamSpec, ...] = ()
+    router: Router = field(default_factory=Router)
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The policy file: one YAML file of budgets, raises, defaults and model facts (DESIGN §5).
+"""The policy file: budgets, raises, defaults, model facts, model servers, router (DESIGN §5).
 
 All of its problems are told at once, one line per row: file, row, field, problem, way out.
 """
@@ -17,13 +17,16 @@ from spendgate.adapters.budget_codec import (
 from spendgate.adapters.budget_rows import LIMIT_NANO_MAX, did_you_mean
 from spendgate.adapters.plain_data import as_list, as_mapping
 from spendgate.adapters.policy_yaml import read_yaml_file
+from spendgate.adapters.route_checks import unroutable
+from spendgate.adapters.upstream_codec import parse_router, parse_upstream
+from spendgate.adapters.upstream_rows import UPSTREAMS_MAX
 from spendgate.config import Settings
 from spendgate.domain.budget import Budget, ModelLimits, Policy, PolicyDefaults, Raise
 from spendgate.domain.price import Price, PriceBook, TokenClass
+from spendgate.domain.upstream import Router, UpstreamSpec
 from spendgate.errors import PolicyError
 
-SECTIONS = ("defaults", "budgets", "models")
-LATER_SECTIONS = ("upstreams", "router")
+SECTIONS = ("defaults", "budgets", "models", "upstreams", "router")
 
 
 def load_policy(path: Path, *, book: PriceBook | None, at: datetime) -> Policy:
@@ -65,11 +68,23 @@ def read_policy(
     problems += _repeated_ids(budgets, raises, where)
     problems += _orphans(budgets, raises, sections, where)
     problems += _too_large(budgets, raises, where)
+    upstreams = _upstreams(sections, where, problems)
+    router = Router()
+    with _collecting(problems):
+        router = parse_router(sections.get("router") or {}, where=f"{where}: router")
     if book is not None:
         problems += unpriced_steps(budgets, book, at, where)
+        problems += unroutable(upstreams, router, book, at, where)
     if problems:
         raise PolicyError("\n".join(problems))
-    return Policy(tuple(budgets), tuple(raises), models=models, defaults=defaults)
+    return Policy(
+        tuple(budgets),
+        tuple(raises),
+        models=models,
+        defaults=defaults,
+        upstreams=upstreams,
+        router=router,
+    )
 
 
 def default_policy(settings: Settings) -> Policy:
@@ -159,11 +174,20 @@ def _sections(document: object, where: str) -> Mapping[str, object]:
 
 
 def _unknown_section(name: str, where: str) -> str:
-    if name in LATER_SECTIONS:
-        return f"{where}: {name}: is not supported by this version; remove it" + (
-            " and use --upstream" if name == "upstreams" else ""
-        )
     return f"{where}: {name}: unknown key{did_you_mean(name, SECTIONS)}"
+
+
+def _upstreams(
+    sections: Mapping[str, object], where: str, problems: list[str]
+) -> tuple[UpstreamSpec, ...]:
+    rows = _mapping(sections.get("upstreams"), f"{where}: upstreams", problems)
+    if len(rows) > UPSTREAMS_MAX:
+        problems.append(f"{where}: upstreams: more than {UPSTREAMS_MAX}; take some out")
+    found: list[UpstreamSpec] = []
+    for name, row in rows.items():
+        with _collecting(problems):
+            found.append(parse_upstream(name, row or {}, where=f"{where}: upstream {name[:40]!r}"))
+    return tuple(found)
 
 
 def _named_rows(

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from spendgate.adapters.budget_codec import (
@@ -16,7 +16,7 @@ from spendgate.adapters.budget_codec import (
 )
 from spendgate.adapters.event_codec import from_micros, to_micros
 from spendgate.adapters.sql_store import SqlConnection, SqlStore
-from spendgate.domain.budget import Budget, Policy, PolicyDefaults, Raise
+from spendgate.domain.budget import Budget, Policy, Raise
 from spendgate.domain.scope import Scope
 
 
@@ -60,13 +60,12 @@ class StoredPolicy:
             raises = connection.execute(self._sql["all_raises"]).fetchall()
             paused = connection.execute(self._sql["all_pauses"]).fetchall()
             stored = connection.execute(self._sql["get_meta"], ("defaults",)).fetchone()
-        defaults, models = decode_defaults(stored[0]) if stored else (PolicyDefaults(), {})
-        return Policy(
+        rest = decode_defaults(stored[0]) if stored else Policy()
+        return replace(
+            rest,
             budgets=tuple(decode_budget(spec) for _, _, spec in budgets),
             raises=tuple(decode_raise(spec) for _, _, spec in raises),
             paused=tuple(Scope.parse(scope) for scope, _, _ in paused),
-            models=models,
-            defaults=defaults,
             version=version,
         )
 
@@ -85,8 +84,7 @@ class StoredPolicy:
             for raised in policy.raises:
                 if raised.raise_id not in owned_raises:
                     self._put_raise(connection, raised)
-            encoded = encode_defaults(policy.defaults, policy.models)
-            connection.execute(self._sql["put_meta"], ("defaults", encoded))
+            connection.execute(self._sql["put_meta"], ("defaults", encode_defaults(policy)))
         return sorted(owned & {budget.budget_id for budget in policy.budgets})
 
     def put_budgets(self, budgets: Sequence[Budget]) -> None:

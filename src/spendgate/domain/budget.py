@@ -9,6 +9,7 @@ from typing import NamedTuple
 from spendgate.domain.loop import LoopGuard
 from spendgate.domain.revocation import NOTHING_REVOKED, Revocations
 from spendgate.domain.scope import Identity, Scope
+from spendgate.domain.upstream import Router, UpstreamSpec
 from spendgate.domain.window import Window, WindowSpec, format_window, parse_window, window_at
 
 PPM = 10**6
@@ -173,6 +174,8 @@ class Policy:
     defaults: PolicyDefaults = PolicyDefaults()
     revoked: Revocations = NOTHING_REVOKED
     version: int = 0
+    upstreams: tuple[UpstreamSpec, ...] = ()
+    router: Router = field(default_factory=Router)
 
     def claims(self, identity: Identity, at: datetime) -> tuple[Claim, ...]:
         """Return the budgets that cover an identity at a time, each in its window.

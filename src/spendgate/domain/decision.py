@@ -48,6 +48,9 @@ class Candidate:
     expected_nano: int
     price_version: str
     floor_tokens: int = 0
+    upstream: str | None = None
+    """Who would serve it, and at which geography's price; None as the request's facts say."""
+    geo: str | None = None
 
     def amount_nano(self, tokens: int) -> int:
         """Return the most that a call granted `tokens` of output can cost."""

@@ -1,7 +1,7 @@
 """What a reservation asks of a ledger, and everything a ledger can answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from spendgate.domain.budget import Claim
@@ -25,6 +25,19 @@ class ReserveRequest:
     facts: CallFacts
     policy_version: int
     expires_at: datetime
+
+
+def completed_facts(request: ReserveRequest, granted: Granted) -> CallFacts:
+    """Return a call's facts, completed with what was decided: model, server, price, decision."""
+    candidate, facts = granted.candidate, request.facts
+    return replace(
+        facts,
+        model=candidate.model,
+        upstream=facts.upstream if candidate.upstream is None else candidate.upstream,
+        geo=facts.geo if candidate.geo is None else candidate.geo,
+        price_version=candidate.price_version,
+        decision=granted.decision.value,
+    )
 
 
 @dataclass(frozen=True, slots=True)
