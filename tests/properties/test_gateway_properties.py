@@ -49,6 +49,9 @@ class ScriptedUpstream:
     outcome: UpstreamOutcome = field(default_factory=lambda: UpstreamAnswer(200, {}))
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
+    def stream(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
+        return self.call(route, body)  # it never streams
+
     def call(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
         self.bodies.append(json.loads(json.dumps(body)))
         return self.outcome
@@ -326,6 +329,9 @@ class BillingUpstream:
     name: str = "billing"
     end: tuple[str, int, int] = ("answered", 0, 0)
     total_nano: int = 0
+
+    def stream(self, route: str, body: Mapping[str, Any]) -> UpstreamOutcome:
+        return self.call(route, body)  # it never streams
 
     def call(self, route: str, body: Mapping[str, Any]) -> UpstreamOutcome:
         end, input_share, output_share = self.end

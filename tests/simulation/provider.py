@@ -63,6 +63,9 @@ class Provider:
         self._weather = weather
         self.invoice: list[BillRow] = []
 
+    def stream(self, route: str, body: Mapping[str, Any]) -> UpstreamOutcome:
+        return self.call(route, body)  # it never streams
+
     def call(self, route: str, body: Mapping[str, Any]) -> UpstreamOutcome:
         """Receive one request; what is billed is billed now, whatever comes back."""
         chance, weather = self._scheduler.chance, self._weather

@@ -34,6 +34,9 @@ class HonestProvider:
         self.invoice: dict[str, int] = {}
         self.is_mute = False
 
+    def stream(self, route: str, body: Mapping[str, Any]) -> UpstreamOutcome:
+        return self.call(route, body)  # it never streams
+
     def call(self, route: str, body: Mapping[str, Any]) -> UpstreamOutcome:
         usd_in, _, usd_out = USD_PER_MILLION[body["model"]]
         nano = int((10 * usd_in + 5 * usd_out) * 1000)

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -73,9 +74,60 @@ class OpenAIUpstream:
             return UpstreamLost(type(error).__name__)
         return UpstreamAnswer(response.status_code, _json_object(answer), _retry_after(response))
 
+    def stream(
+        self, route: str, body: Mapping[str, object]
+    ) -> "UpstreamOutcome | OpenAIUpstreamStream":
+        """Send one body that asks for a stream; all of it comes within `timeout_seconds` of now."""
+        content = json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
+        deadline = time.monotonic() + self._timeout_seconds
+        try:
+            request = self._client.build_request("POST", f"{self._base}/{route}", content=content)
+            response = self._client.send(request, stream=True)
+            if is_event_stream(response.status_code, response.headers.get("content-type", "")):
+                return OpenAIUpstreamStream(response, deadline)
+            with closing(response):
+                answer = _read(response, deadline)
+        except _NOT_SENT as error:
+            return UpstreamNotSent(type(error).__name__)
+        except httpx.HTTPError as error:
+            return UpstreamLost(type(error).__name__)
+        return UpstreamAnswer(response.status_code, _json_object(answer), _retry_after(response))
+
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
+
+
+class OpenAIUpstreamStream:
+    """An answer that comes in pieces, within its call's time and size."""
+
+    def __init__(self, response: httpx.Response, deadline: float) -> None:
+        self._response = response
+        self._deadline = deadline
+        self._pieces = response.iter_bytes()
+        self._bytes = 0
+
+    def read(self) -> bytes | UpstreamLost | None:
+        """Return the next bytes, None at a clean end, or how the rest was lost."""
+        try:
+            piece = next(self._pieces, None)
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            return UpstreamLost(type(error).__name__)
+        self._bytes += len(piece or b"")
+        if time.monotonic() > self._deadline:
+            return UpstreamLost("ReadTimeout")
+        if self._bytes > ANSWER_BYTES_MAX:
+            return UpstreamLost("the answer is too long")
+        return piece
+
+    def close(self) -> None:
+        """Give the connection back, or end it if the answer isn't read to its end."""
+        self._response.close()
+
+
+def is_event_stream(status: int, content_type: str) -> bool:
+    """Say whether an answer comes in pieces: every 2xx that doesn't say that it is JSON."""
+    return 200 <= status < 300 and "json" not in content_type.lower()
 
 
 def base_url(url: str) -> str:

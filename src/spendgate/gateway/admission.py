@@ -5,7 +5,7 @@ call in between as it likes; the money is safe from the moment `admit` returns.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from spendgate.domain.budget import Claim
@@ -18,7 +18,25 @@ from spendgate.gateway.offer import Offers
 from spendgate.gateway.reply import SpendNote
 from spendgate.gateway.rules import Rules
 from spendgate.gateway.terms import Terms
-from spendgate.gateway.wire import Call
+from spendgate.gateway.wire import Call, Host
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request as a host hands it over; header names are in lower case."""
+
+    route: str
+    body: Mapping[str, object]
+    host: Host
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    vouched: Mapping[str, str] | None = None
+    """What the platform says about the caller; None where it isn't asked."""
+
+    may_stream: bool = False
+    """Whether this way of the host can answer in pieces."""
+
+    is_large: bool = False
+    """Whether looking at the body takes long enough to keep others waiting."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,11 @@
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spendgate.domain.budget import Claim
+from spendgate.domain.decision import Position
 from spendgate.domain.reservation import Settled, Settlement
 from spendgate.errors import LedgerBrokenError, LedgerUnavailableError
 from spendgate.gateway.outcome import Verb
@@ -11,14 +14,16 @@ from spendgate.gateway.ports import Ledger
 
 _log = logging.getLogger(__name__)
 _LATE_MAX = 10_000
+_AWAY = (LedgerUnavailableError, LedgerBrokenError)
 
 
 @dataclass(frozen=True, slots=True)
 class HoldEnd:
-    """What to do with one hold whose call has ended."""
+    """What to do with one hold whose call has ended; `claims` are the budgets that it moves."""
 
     verb: Verb
     settlement: Settlement
+    claims: tuple[Claim, ...] = ()
 
 
 class HoldEnds:
@@ -32,34 +37,48 @@ class HoldEnds:
         self._ledger = ledger
         self._late: deque[HoldEnd] = deque(maxlen=_LATE_MAX)
 
-    def end(self, end: HoldEnd) -> None:
-        """End a hold; an answer that was paid for is never held back for a ledger that is away."""
-        try:
-            self._apply(end)
-        except (LedgerUnavailableError, LedgerBrokenError) as error:
-            _log.warning("hold %s couldn't be ended now: %s", end.settlement.hold_id, error)
-            self._late.append(end)
+    def end(self, ends: Sequence[HoldEnd]) -> list[tuple[Position, ...] | None]:
+        """End holds; an answer that was paid for is never held back for a ledger that is away.
+
+        Returns where each one's budgets stand after it, None where the ledger doesn't say.
+        """
+        for verb in Verb:
+            batch = [one for one in ends if one.verb is verb]
+            if not batch:
+                continue
+            try:
+                self._apply(verb, batch)
+            except _AWAY as error:
+                ids = ", ".join(one.settlement.hold_id for one in batch)
+                _log.warning("these holds couldn't be ended now: %s: %s", ids, error)
+                self._late += batch
+        return [self._positions(one) for one in ends]
 
     def repeat(self) -> int:
         """End what is late; return how many holds are still waiting."""
         for _ in range(len(self._late)):
             end = self._late.popleft()
             try:
-                self._apply(end)
-            except (LedgerUnavailableError, LedgerBrokenError):
+                self._apply(end.verb, [end])
+            except _AWAY:
                 self._late.appendleft(end)
                 break
         return len(self._late)
 
-    def _apply(self, end: HoldEnd) -> None:
-        hold_id, at = end.settlement.hold_id, end.settlement.at
-        if end.verb is Verb.VOID:
-            self._ledger.void([hold_id], at)
-        elif end.verb is Verb.EXPIRE:
-            self._ledger.expire([hold_id], at)
-        else:
-            (settled,) = self._ledger.settle([end.settlement])
-            _alarm_overrun(settled)
+    def _apply(self, verb: Verb, ends: Sequence[HoldEnd]) -> None:
+        if verb is Verb.SETTLE:
+            for settled in self._ledger.settle([one.settlement for one in ends]):
+                _alarm_overrun(settled)
+            return
+        act = self._ledger.void if verb is Verb.VOID else self._ledger.expire
+        # The time is when it was recorded; of a batch, the last one's.
+        act([one.settlement.hold_id for one in ends], ends[-1].settlement.at)
+
+    def _positions(self, end: HoldEnd) -> tuple[Position, ...] | None:
+        try:
+            return self._ledger.positions(end.claims)
+        except _AWAY:
+            return None
 
 
 def _alarm_overrun(settled: Settled) -> None:

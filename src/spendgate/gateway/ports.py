@@ -168,6 +168,18 @@ class UpstreamLost:
 UpstreamOutcome = UpstreamAnswer | UpstreamNotSent | UpstreamLost
 
 
+class UpstreamStream(Protocol):
+    """An answer of status 2xx that comes in pieces; whoever gets one closes it."""
+
+    def read(self) -> "bytes | UpstreamLost | None":
+        """Return the next bytes as they came, None at a clean end, or how the rest was lost."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading; also frees a `read` that is waiting."""
+        ...
+
+
 class Upstream(Protocol):
     """A model server, called once per hold."""
 
@@ -177,7 +189,45 @@ class Upstream(Protocol):
         ...
 
     def call(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
-        """Send one body to `chat/completions` or `embeddings`; never retries."""
+        """Send one body to a route such as `chat/completions`; never retries."""
+        ...
+
+    def stream(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome | UpstreamStream:
+        """Send one body that asks for a stream; never retries.
+
+        Whatever isn't a stream of status 2xx is read whole and returned as `call` does.
+        """
+        ...
+
+
+class AsyncUpstreamStream(Protocol):
+    """An UpstreamStream whose `read` is awaited."""
+
+    async def read(self) -> "bytes | UpstreamLost | None":
+        """Return the next bytes as they came, None at a clean end, or how the rest was lost."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading; also frees a `read` that is waiting."""
+        ...
+
+
+class AsyncUpstream(Protocol):
+    """A model server, called once per hold, that keeps no thread while it answers."""
+
+    @property
+    def name(self) -> str:
+        """The name that spend events carry."""
+        ...
+
+    async def call(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
+        """Send one body to a route such as `chat/completions`; never retries."""
+        ...
+
+    async def stream(
+        self, route: str, body: Mapping[str, object]
+    ) -> UpstreamOutcome | AsyncUpstreamStream:
+        """Send one body that asks for a stream; never retries."""
         ...
 
 

@@ -51,6 +51,7 @@ class Call:
     spend_token: str | None = None
     idempotency_key: str | None = None
     host: Host = Host.ENDPOINT
+    is_stream: bool = False
 
     def fingerprint(self) -> str:
         """Return a digest of what this call asks for, the same for an equal body."""
@@ -86,7 +87,6 @@ def parse_call(
         _check_tools(body)
     else:
         _check_embedding_input(body)
-    _check_stream(body)
     _check_sampling(body)
     call = Call(
         route=route,
@@ -100,6 +100,7 @@ def parse_call(
         idempotency_key=_text(own, "idempotency_key", IDEMPOTENCY_KEY_CHARS_MAX)
         or _header_key(headers),
         host=host,
+        is_stream=_stream(route, body),
     )
     if is_seed and not (call.asserted or call.spend_token or "authorization" in headers):
         raise InvalidRequestError("scopeType and scopeKey must say who pays", "scopeType")
@@ -208,13 +209,15 @@ def _check_embedding_input(body: JsonObject) -> None:
         raise InvalidRequestError(f"input must be text or a list, not {_kind(value)}", "input")
 
 
-def _check_stream(body: JsonObject) -> None:
+def _stream(route: str, body: JsonObject) -> bool:
     stream = body.get("stream")
     if stream is None or stream is False:
-        return
+        return False
     if stream is not True:
         raise InvalidRequestError("stream must be true or false", "stream")
-    raise InvalidRequestError("this host can't stream; leave stream out", "stream")
+    if route == EMBEDDINGS:
+        raise InvalidRequestError("embeddings can't be streamed; leave stream out", "stream")
+    return True
 
 
 def _check_sampling(body: JsonObject) -> None:

@@ -32,6 +32,9 @@ class TerseModel:
 
     name = "terse"
 
+    def stream(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
+        return self.call(route, body)  # it never streams
+
     def call(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
         usage = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}
         return UpstreamAnswer(200, {"id": "x", "model": HAIKU, "choices": [], "usage": usage})

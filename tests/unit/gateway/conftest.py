@@ -80,6 +80,9 @@ class FakeUpstream:
         self.bodies: list[Json] = []
         self.routes: list[str] = []
 
+    def stream(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
+        return self.call(route, body)  # it never streams
+
     def call(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
         self.routes.append(route)
         self.bodies.append(json.loads(json.dumps(body)))

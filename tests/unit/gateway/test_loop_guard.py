@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamLost
-from spendgate.gateway.repetition import Repetitions
 from spendgate.gateway.wire import EMBEDDINGS
 
 GUARD = {"repeats": 2, "minutes": 10}
@@ -207,8 +206,8 @@ def test_a_changed_guard_holds_from_the_next_refresh_on(
 
 
 def test_what_is_remembered_is_bounded_and_the_oldest_goes_first(guarded: Any) -> None:
-    seen = Repetitions(calls_max=3)
-    guarded.gateway._repetitions = seen
+    seen = guarded.gateway._parts.repetitions
+    seen._calls_max = 3
     for number in range(5):
         guarded.chat(own={"task": f"t-{number}"})
         assert len(seen) <= 3
@@ -219,7 +218,7 @@ def test_what_is_remembered_is_bounded_and_the_oldest_goes_first(guarded: Any) -
 
 
 def test_what_no_longer_counts_is_forgotten(guarded: Any, clock: Any) -> None:
-    seen = guarded.gateway._repetitions
+    seen = guarded.gateway._parts.repetitions
     for _ in range(2):
         guarded.chat(own={**TASK, "session": "s"})
     assert len(seen) == 4

@@ -1,0 +1,25 @@
+"""What all ways through one gate share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spendgate.gateway.current_rules import CurrentRules
+from spendgate.gateway.idempotency import KeptAnswers
+from spendgate.gateway.ports import Clock, Ledger, TokenVerifier
+from spendgate.gateway.repetition import Repetitions
+from spendgate.gateway.terms import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class GateParts:
+    """The ledger, the rules, and what else is one per process."""
+
+    ledger: Ledger
+    rules: CurrentRules
+    clock: Clock
+    new_id: Callable[[], str]
+    upstream_name: str
+    verifier: TokenVerifier | None
+    terms: Terms
+    kept: KeptAnswers
+    repetitions: Repetitions

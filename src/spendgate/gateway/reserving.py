@@ -1,0 +1,270 @@
+"""The first half of a call's way: who pays, may it start, hold the money or say why not.
+
+Written once, for threads and for an event loop: whatever looks at the ledger goes through lanes.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Protocol, TypeVar
+
+from spendgate.domain.decision import Balance, Decision, Granted, RefusalCode, Refused
+from spendgate.domain.event import Charge, DecisionRecord
+from spendgate.domain.hold import HoldState
+from spendgate.domain.reservation import (
+    AlreadyReserved,
+    FingerprintConflict,
+    Settlement,
+    StalePolicy,
+    Verdict,
+)
+from spendgate.errors import (
+    CallerError,
+    ForbiddenError,
+    InvalidRequestError,
+    LedgerBrokenError,
+    LedgerUnavailableError,
+    PolicyError,
+    PriceError,
+    TokenError,
+)
+from spendgate.gateway.admission import Admission, Arrival, Incoming, Prepared, prepare
+from spendgate.gateway.hold_end import HoldEnd
+from spendgate.gateway.idempotency import keyed_request_id
+from spendgate.gateway.identity import check_revoked, check_trust, identify
+from spendgate.gateway.lanes import Lanes
+from spendgate.gateway.outcome import Verb
+from spendgate.gateway.parts import GateParts
+from spendgate.gateway.record import SHADOW, downgrade_record, forbidden_record, refusal_record
+from spendgate.gateway.repetition import loop_record, loop_refusal
+from spendgate.gateway.reply import Reply, SpendNote, budget_refusal, error_reply
+from spendgate.gateway.rules import Rules
+from spendgate.gateway.upstream_body import upstream_body
+from spendgate.gateway.wire import parse_call
+
+_log = logging.getLogger(__name__)
+_STALE_TRIES = 5
+_ATTEMPTS_MAX = 100
+_UNSTEADY = "the policy keeps changing; try again"
+_WAIT_SECONDS = 0.05
+
+Answer = TypeVar("Answer")
+
+
+class Think(Protocol):
+    """Where arithmetic is done: here, or in another thread."""
+
+    def __call__(self, work: Callable[[], Answer], /) -> Awaitable[Answer]:
+        """Do it."""
+        ...
+
+
+class Reserving:
+    """Admits calls; safe for many at once."""
+
+    def __init__(self, parts: GateParts, lanes: Lanes) -> None:
+        self._parts = parts
+        self._lanes = lanes
+
+    async def admit(self, incoming: Incoming) -> Admission | Reply:
+        """Hold the money of one call, or answer why not. Who gets an Admission must end it.
+
+        A large body is looked at by `lanes.run`: on an event loop nobody else would be served.
+        """
+        note: SpendNote | None = None
+        think = self._lanes.run if incoming.is_large else _here
+        try:
+            arrival = await think(lambda: self.arrival(incoming))
+            note = arrival.note
+            return await self._guarded(await self.prepare(arrival, think))
+        except InvalidRequestError as error:
+            return error_reply(400, "invalid_request", str(error), param=error.field, note=note)
+        except TokenError as error:
+            return error_reply(401, "invalid_spend_token", str(error), param="spend_token")
+        except CallerError as error:
+            return error_reply(401, "caller_unknown", str(error))
+        except ForbiddenError as error:
+            status = 400 if error.code == "model_not_priced" else 403
+            return error_reply(status, error.code, str(error), param=error.field, note=note)
+        except (LedgerUnavailableError, LedgerBrokenError, PolicyError, PriceError) as error:
+            _log.warning("the ledger can't answer, failing closed: %s", error)
+            message = "the ledger can't be reached, so no money can be held; nothing was sent"
+            return error_reply(503, "ledger_unavailable", message, retryable=True, note=note)
+
+    def arrival(self, incoming: Incoming) -> Arrival:
+        """Check a request and say who it is from.
+
+        Raises:
+            InvalidRequestError, TokenError, ForbiddenError: naming the field.
+        """
+        at = self._parts.clock()
+        call = parse_call(incoming.route, incoming.body, incoming.host, incoming.headers)
+        if call.is_stream and not incoming.may_stream:
+            raise InvalidRequestError("this host can't stream; leave stream out", "stream")
+        caller = identify(call, _bearer(incoming.headers), self._parts.verifier, incoming.vouched)
+        key = call.idempotency_key
+        request_id = (
+            self._parts.new_id() if key is None else keyed_request_id(key, caller.identity.values)
+        )
+        return Arrival(call, caller, request_id, at)
+
+    async def prepare(
+        self, arrival: Arrival, think: Think | None = None, *, is_recorded: bool = True
+    ) -> Prepared:
+        """Prepare a call under the rules at hand; what they refuse, only the newest may refuse."""
+        think = think or _here
+        rules = self._parts.rules.at_hand or await self._reload(None)
+        for _ in range(_STALE_TRIES):
+            try:
+                return await think(partial(self._prepared, arrival, rules))
+            except (ForbiddenError, InvalidRequestError) as error:
+                version = await self._lanes.run(self._parts.ledger.policy_version)
+                if version == rules.policy.version:
+                    if is_recorded and isinstance(error, ForbiddenError):
+                        await self._record_forbidden(arrival, error.code)
+                    raise
+            rules = await self._reload(rules)
+        raise LedgerUnavailableError(_UNSTEADY)
+
+    async def _reload(self, seen: Rules | None) -> Rules:
+        return await self._lanes.run(lambda: self._parts.rules.reload(seen))
+
+    def _prepared(self, arrival: Arrival, rules: Rules) -> Prepared:
+        parts, caller = self._parts, arrival.caller
+        policy = rules.policy_for(caller.identity)
+        check_revoked(caller, policy)
+        check_trust(caller, policy)
+        return prepare(arrival, rules, parts.upstream_name, parts.terms)
+
+    async def _guarded(self, prepared: Prepared) -> Admission | Reply:
+        """Ask for the money, unless a loop guard has seen this request too often."""
+        repetitions = self._parts.repetitions
+        entry = repetitions.enter(prepared)
+        if entry.loop is not None:
+            await self._record(loop_record(prepared.arrival, entry.loop))
+            if not entry.loop.is_shadow:
+                return loop_refusal(entry.loop, prepared.arrival.note)
+        admitted: Admission | Reply | None = None
+        try:
+            admitted = await self._reserve(prepared)
+            return admitted
+        finally:
+            if entry.is_counted and not isinstance(admitted, Admission):
+                repetitions.leave(prepared)
+
+    async def _reserve(self, prepared: Prepared) -> Admission | Reply:
+        deadline = time.monotonic() + self._held_wait_seconds(prepared)
+        while True:
+            prepared, verdict = await self._verdict(prepared)
+            if isinstance(verdict, Granted):
+                try:
+                    return await self._admitted(prepared, verdict)
+                except BaseException:
+                    await self._lanes.protected(self._void(prepared))  # nothing was sent
+                    raise
+            if not isinstance(verdict, Refused):
+                return self._repeated(prepared, verdict)
+            left_seconds = deadline - time.monotonic()
+            if verdict.code is not RefusalCode.HELD or left_seconds <= 0:
+                return await self._refused(prepared, verdict)
+            await self._lanes.released(min(_WAIT_SECONDS, left_seconds))
+
+    async def _void(self, prepared: Prepared) -> None:
+        settlement = Settlement(prepared.request.hold_id, Charge(), self._parts.clock())
+        await self._lanes.end(HoldEnd(Verb.VOID, settlement))
+
+    async def _verdict(self, prepared: Prepared) -> tuple[Prepared, Verdict]:
+        """Ask the ledger, again under the new rules if the policy changed meanwhile.
+
+        A voided attempt was never billed, so its idempotency key may try again with a new hold.
+        """
+        attempt = prepared.request.facts.attempt
+        for _ in range(_STALE_TRIES + _ATTEMPTS_MAX):
+            verdict = await self._lanes.reserve(prepared.request)
+            if isinstance(verdict, StalePolicy):
+                await self._reload(prepared.rules)
+                prepared = (await self.prepare(prepared.arrival)).with_attempt(attempt)
+            elif isinstance(verdict, AlreadyReserved) and verdict.state is HoldState.VOIDED:
+                attempt += 1
+                prepared = prepared.with_attempt(attempt)
+            else:
+                return prepared, verdict
+        raise LedgerUnavailableError(_UNSTEADY)
+
+    def _held_wait_seconds(self, prepared: Prepared) -> float:
+        wait = prepared.rules.policy.defaults.held_wait_seconds
+        return self._parts.terms.held_wait_seconds if wait is None else wait
+
+    async def _admitted(self, prepared: Prepared, granted: Granted) -> Admission:
+        if granted.shadow is not None:
+            await self._record(refusal_record(prepared, granted.shadow, None, SHADOW))
+        if granted.decision is Decision.DOWNGRADE:
+            await self._record(downgrade_record(prepared, granted))
+        body = upstream_body(
+            prepared.call,
+            granted.candidate.model,
+            granted.tokens,
+            granted.tools_disabled,
+            prepared.request.facts.scopes,
+            prepared.request.hold_id,
+        )
+        return Admission(prepared, granted, body)
+
+    async def _refused(self, prepared: Prepared, refused: Refused) -> Reply:
+        balances = {p.claim.keys[0]: Balance(p.spent_nano, p.held_nano) for p in refused.positions}
+        tried = (prepared.call.model, refused.model)
+        suggested = await self._lanes.run(
+            lambda: prepared.offers.suggestion(
+                prepared.claims, balances, tried, prepared.caller.models
+            )
+        )
+        await self._record(refusal_record(prepared, refused, suggested))
+        note = replace(prepared.arrival.note, positions=refused.positions)
+        return budget_refusal(refused, note, suggested, prepared.call.host)
+
+    def _repeated(self, prepared: Prepared, verdict: Verdict) -> Reply:
+        """Answer a request whose hold exists already: the first answer, or a clear 409."""
+        if isinstance(verdict, FingerprintConflict):
+            message = "this idempotency key was used with another body; use a new key"
+            return error_reply(409, "idempotency_conflict", message, note=prepared.arrival.note)
+        kept = self._parts.kept.get(prepared.arrival.request_id, prepared.request.fingerprint)
+        if kept is not None:
+            return kept
+        assert isinstance(verdict, AlreadyReserved)  # noqa: S101 - all other verdicts were handled
+        is_running = verdict.state is HoldState.HELD
+        note = replace(
+            prepared.arrival.note,
+            decision="replay",
+            model_served=verdict.model,
+            cost_nano=verdict.charged_nano,
+            reserved_nano=verdict.amount_nano,
+            usage_source="reserved" if verdict.state is HoldState.EXPIRED else None,
+        )
+        message = (
+            "the first call with this idempotency key is still running"
+            if is_running
+            else "this call was made and paid for; its answer is no longer kept"
+        )
+        return error_reply(409, "idempotency_replayed", message, retryable=is_running, note=note)
+
+    async def _record_forbidden(self, arrival: Arrival, code: str) -> None:
+        if code != "scope_forbidden":  # its caller only says who it is, so the record would lie
+            await self._record(forbidden_record(arrival, code))
+
+    async def _record(self, record: DecisionRecord) -> None:
+        try:
+            await self._lanes.run(lambda: self._parts.ledger.record([record]))
+        except LedgerUnavailableError as error:
+            # A decision record is a report, not money: the answer goes out without it.
+            _log.warning("decision %s was not recorded: %s", record.decision_id, error)
+
+
+async def _here(work: Callable[[], Answer]) -> Answer:
+    return work()
+
+
+def _bearer(headers: Mapping[str, str]) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None

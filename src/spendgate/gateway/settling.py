@@ -1,0 +1,73 @@
+"""The second half of a call's way: end the hold as the outcome says, and write the reply."""
+
+from dataclasses import replace
+
+from spendgate.domain.reservation import Settlement
+from spendgate.gateway.admission import Admission
+from spendgate.gateway.charging import charge_of, shown_cost_nano
+from spendgate.gateway.hold_end import HoldEnd
+from spendgate.gateway.lanes import Lanes
+from spendgate.gateway.outcome import Ending, Verb
+from spendgate.gateway.parts import GateParts
+from spendgate.gateway.reply import Reply, SpendNote, error_reply, spend_object
+
+
+class Settling:
+    """Ends admitted calls; safe for many at once."""
+
+    def __init__(self, parts: GateParts, lanes: Lanes) -> None:
+        self._parts = parts
+        self._lanes = lanes
+
+    async def finish(self, admission: Admission, ending: Ending) -> Reply:
+        """End the hold of an admitted call as the outcome says, and write the reply."""
+        note = await self.settle(admission, ending)
+        if ending.body is None:
+            return upstream_error(ending, note)
+        reply = Reply(200, {**ending.body, "spend": spend_object(note)})
+        self.keep(admission, reply)
+        return reply
+
+    async def settle(self, admission: Admission, ending: Ending) -> SpendNote:
+        """End the hold of an admitted call as the outcome says."""
+        at = self._parts.clock()
+        prepared, granted = admission.prepared, admission.granted
+        charge = charge_of(admission, ending, at)
+        settlement = Settlement(admission.hold_id, charge, at)
+        positions = await self._lanes.end(HoldEnd(ending.verb, settlement, prepared.claims))
+        if ending.verb is Verb.VOID:
+            self._parts.repetitions.leave(prepared)
+        return replace(
+            prepared.arrival.note,
+            decision=granted.decision.value,
+            model_served=granted.candidate.model,
+            cost_nano=shown_cost_nano(admission, ending, charge),
+            reserved_nano=granted.amount_nano,
+            max_tokens_granted=granted.tokens,
+            max_tokens_source=admission.max_tokens_source,
+            tools_disabled=granted.tools_disabled,
+            price_version=granted.candidate.price_version,
+            usage_source=charge.usage_source,
+            # Without an answer those of the reservation: no reply is held back for them.
+            positions=granted.positions if positions is None else positions,
+        )
+
+    def keep(self, admission: Admission, reply: Reply) -> None:
+        """Keep an answer for those who come again with its idempotency key."""
+        prepared = admission.prepared
+        if prepared.call.idempotency_key is not None:
+            fingerprint = prepared.request.fingerprint
+            self._parts.kept.put(prepared.arrival.request_id, fingerprint, reply)
+
+
+def upstream_error(ending: Ending, note: SpendNote) -> Reply:
+    """Answer a call that the upstream failed."""
+    code = f" ({ending.upstream_code})" if ending.upstream_code else ""
+    return error_reply(
+        ending.status,
+        "upstream_error",
+        f"{ending.problem}{code}",
+        retryable=ending.status in {408, 429, 502, 503, 504},
+        retry_after_seconds=ending.retry_after_seconds,
+        note=note,
+    )
