@@ -10,11 +10,18 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from spendgate.adapters.delta_query import query_rows
 from spendgate.adapters.delta_sink import DeltaSink
-from spendgate.domain.event import CallFacts, Charge, DecisionRecord, SpendEvent
+from spendgate.adapters.event_rows import arrow_schema, event_table
+from spendgate.domain.event import (
+    AdjustmentNote,
+    CallFacts,
+    Charge,
+    DecisionRecord,
+    SpendEvent,
+)
 from spendgate.domain.hold import EventKind
 from spendgate.domain.table import DECISIONS, SPEND_EVENTS, Table
 from spendgate.domain.usage import TokenUsage
@@ -90,9 +97,59 @@ def test_an_event_reads_back_as_it_was_written(tmp_path: Path) -> None:
             "cache_write_tokens": 40, "output_tokens": 20, "reasoning_tokens": 5,
             "reserved_usd": "5.000000001", "cost_usd": "-1.230000001", "dbu": "0.000000017",
             "price_version": "v1", "usage_source": "reported", "decision": "downgrade",
-            "budget_ids": ["month", "day"], "latency_ms": 250, "schema_version": 1,
+            "budget_ids": ["month", "day"], "latency_ms": 250, "schema_version": 2,
+            "adjustment_id": None, "adjusted_by": None, "reason": None,
         }
     ]  # fmt: skip
+
+
+def test_an_adjustment_s_event_says_who_and_why_and_leaves_what_isn_t_known_null(
+    tmp_path: Path,
+) -> None:
+    told = event(1, cost_nano=-5)
+    note = AdjustmentNote("adjust-7", "olga", "priced twice")
+    facts = replace(
+        told.facts, model_requested="", upstream="", geo="", price_version="", decision=""
+    )
+    adjusted = replace(
+        told, kind=EventKind.CORRECTED, facts=facts, charge=Charge(note=note), reserved_nano=0
+    )
+
+    DeltaSink(tmp_path).append(LEDGER, EventBatch(1, (adjusted,), ()))
+
+    asked = (
+        "adjustment_id, adjusted_by, reason, model_requested, upstream, geo, price_version, "
+        "decision, cost_usd"
+    )
+    assert query_rows(tmp_path, f"SELECT {asked} FROM spend_events") == [
+        {
+            "adjustment_id": "adjust-7", "adjusted_by": "olga", "reason": "priced twice",
+            "model_requested": None, "upstream": None, "geo": None, "price_version": None,
+            "decision": None, "cost_usd": "-0.000000005",
+        }
+    ]  # fmt: skip
+
+
+def first_table(folder: Path) -> None:
+    """Make `spend_events` as the first version did, with one row."""
+    added = {"adjustment_id", "adjusted_by", "reason"}
+    rows = event_table([event(1)]).drop_columns(sorted(added))
+    schema = pa.schema([one for one in arrow_schema(SPEND_EVENTS) if one.name not in added])
+    write_deltalake(folder / "spend_events", rows.cast(schema), name="spend_events")
+
+
+def test_a_table_of_the_first_version_gets_the_columns_that_are_new(tmp_path: Path) -> None:
+    first_table(tmp_path)
+
+    DeltaSink(tmp_path).append(LEDGER, batch(2))
+    DeltaSink(tmp_path).append(LEDGER, batch(2))
+
+    rows = query_rows(tmp_path, "SELECT hold_id, reason FROM spend_events ORDER BY hold_id")
+    assert rows == [{"hold_id": "r1#2", "reason": None}, {"hold_id": "r2000#2", "reason": None}]
+    fields = DeltaTable(tmp_path / "spend_events").schema().fields
+    assert [(one.name, one.metadata["comment"], not one.nullable) for one in fields] == [
+        (column.name, column.comment, column.is_required) for column in SPEND_EVENTS.columns
+    ]
 
 
 def test_a_decision_reads_back_as_it_was_written(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from tests.ledgers.crashing import CrashingMemoryStore
 from tests.ledgers.sinks import VersionedSink, VersionlessSink
 
-from spendgate.adapters.memory_ledger import MemoryLedger, move
+from spendgate.adapters.memory_ledger import MemoryLedger
 from spendgate.adapters.memory_outbox import MemoryOutbox
 from spendgate.adapters.memory_store import MemoryHold, MemoryState, MemoryStore
 from spendgate.domain import hold as lifecycle
@@ -59,7 +59,7 @@ class SettleTwice(MemoryLedger):
     def _settle(self, state: MemoryState, settlement: Settlement) -> Settled:
         hold = state.holds.get(settlement.hold_id)
         if hold is not None and hold.state is HoldState.SETTLED:
-            move(state, hold.keys, settlement.charge.cost_nano or 0, 0)
+            state.move(hold.keys, settlement.charge.cost_nano or 0, 0)
         return super()._settle(state, settlement)
 
 
@@ -79,7 +79,7 @@ class RefusalHolds(MemoryLedger):
     def _reserve(self, state: MemoryState, request: ReserveRequest) -> Verdict:
         verdict = super()._reserve(state, request)
         if isinstance(verdict, Refused):
-            move(state, [request.claims[0].keys[0]], 0, 1)
+            state.move([request.claims[0].keys[0]], 0, 1)
         return verdict
 
 
@@ -144,7 +144,7 @@ class OneBudgetForgotten(MemoryLedger):
     def _hold(self, state: MemoryState, request: ReserveRequest, granted: Granted) -> None:
         super()._hold(state, request, granted)
         hold: MemoryHold = state.holds[request.hold_id]
-        move(state, hold.keys[-1:], 0, -hold.amount_nano)
+        state.move(hold.keys[-1:], 0, -hold.amount_nano)
         state.holds[request.hold_id] = replace(hold, keys=hold.keys[:-1])
 
 

@@ -23,7 +23,8 @@ _EVENT: dict[str, object] = {
     "cache_read_tokens": None, "cache_write_tokens": None, "output_tokens": None,
     "reasoning_tokens": None, "reserved_usd": Decimal(1), "cost_usd": Decimal(1), "dbu": None,
     "price_version": "v1", "usage_source": "reported", "decision": "allow", "budget_ids": [],
-    "latency_ms": None, "schema_version": 1,
+    "latency_ms": None, "schema_version": 2, "adjustment_id": None, "adjusted_by": None,
+    "reason": None,
 }  # fmt: skip
 
 EventFrame = Callable[..., DataFrame]

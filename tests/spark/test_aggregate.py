@@ -8,14 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
 from spendgate.adapters.delta_query import query_rows
 from spendgate.adapters.delta_sink import DeltaSink
 from spendgate.config import Settings
 from spendgate.domain.budget import BalanceRow, Budget, Policy
-from spendgate.domain.event import CallFacts, Charge, SpendEvent
+from spendgate.domain.event import AdjustmentNote, CallFacts, Charge, SpendEvent
 from spendgate.domain.hold import EventKind
 from spendgate.domain.scope import Scope
 from spendgate.domain.table import BUDGET_STATE, SPEND_HOURLY, WINDOW_SPEND
@@ -199,3 +199,56 @@ def test_former_windows_close_and_former_budgets_leave(home: Home) -> None:
         ("life", "org", None, "ok", None, "2026-03-11T13:00:00Z"),
         ("users", "user", "2026-03-11T00:00:00Z", "hard", "10.000000000", "2026-03-11T13:00:00Z"),
     ]
+
+
+def test_adjustments_move_money_between_rows_and_add_no_call(home: Home) -> None:
+    home.charge("ann", 10)
+    home.charge("bob", 4)
+    home.aggregate()
+    first, _ = home.events
+    note = AdjustmentNote("a1", "olga", "wrong user")
+    to_bob = replace(first.facts, scopes={"org": "acme", "user": "bob"})
+    taken, given = (
+        replace(
+            first,
+            event_id=f"{first.hold_id}:{number}",
+            kind=EventKind.CORRECTED,
+            facts=facts,
+            charge=Charge(usage_source="external", note=note),
+            cost_nano=cost_nano,
+            recorded_at=NOW,
+        )
+        for number, facts, cost_nano in ((2, first.facts, -10), (3, to_bob, 10))
+    )
+    home.batches += 1
+    home.flush(taken, given)
+
+    home.aggregate()
+
+    sql = "SELECT user_id, requests, cost_usd FROM spend_hourly ORDER BY user_id"
+    assert home.rows(sql) == [("ann", 1, "0.000000000"), ("bob", 1, "0.000000014")]
+    for table in ("window_spend", "budget_state"):
+        sql = f"SELECT budget_id, scope_value, spent_usd FROM {table} ORDER BY 1, 2"
+        rows = [row for row in home.rows(sql) if row[0] != "roll"]
+        assert rows == [
+            ("life", "*", "0.000000014"),
+            ("users", "ann", "0.000000000"),
+            ("users", "bob", "0.000000014"),
+        ]
+
+
+def test_the_stream_goes_on_when_the_table_gets_new_columns(home: Home) -> None:
+    added = {"adjustment_id", "adjusted_by", "reason"}
+    home.charge("ann", 10)
+    path = home.settings.delta_folder / "spend_events"
+    rows = DeltaTable(path).to_pyarrow_table().drop_columns(sorted(added))
+    shutil.rmtree(path)
+    write_deltalake(path, rows, name="spend_events")  # as the first version left it
+    home.aggregate()
+
+    home.charge("ann", 5)  # the sink adds the columns
+    report = home.aggregate()
+
+    assert report["batches"] == 1
+    sql = "SELECT spent_usd, requests FROM window_spend WHERE budget_id = 'life'"
+    assert home.rows(sql) == [("0.000000015", 2)]

@@ -90,17 +90,18 @@ class DeltaSink:
                 return
 
     def _opened(self, table: Table) -> DeltaTable:
-        path = self._folder / table.name
+        path, schema = self._folder / table.name, Schema.from_arrow(arrow_schema(table))
         try:
-            return DeltaTable(path)
+            found = DeltaTable(path)
         except TableNotFoundError:
             return DeltaTable.create(
-                path,
-                schema=Schema.from_arrow(arrow_schema(table)),
-                mode="ignore",
-                name=table.name,
-                description=table.comment,
+                path, schema=schema, mode="ignore", name=table.name, description=table.comment
             )
+        known = {field.name for field in found.schema().fields}
+        if missing := [field for field in schema.fields if field.name not in known]:
+            # A table of an earlier version: its rows have nulls in what is new.
+            found.alter.add_columns(missing)
+        return found
 
 
 @contextmanager

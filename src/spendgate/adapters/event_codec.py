@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from spendgate.domain.event import CallFacts, Charge, DecisionRecord
+from spendgate.domain.event import AdjustmentNote, CallFacts, Charge, DecisionRecord
 from spendgate.domain.usage import TokenUsage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,14 +65,20 @@ def encode_charge(charge: Charge) -> str:
     for name in ("cost_nano", "dbu_nano", "context_tier", "latency_ms"):
         if (value := getattr(charge, name)) is not None:
             raw[name] = value
+    if (note := charge.note) is not None:
+        raw["note"] = [note.adjustment_id, note.actor, note.reason]
     return dump(raw)
 
 
 def decode_charge(text: str) -> Charge:
     """Read a charge."""
     raw = _object(text)
-    usage = raw.pop("usage", None)
-    return Charge(usage=None if usage is None else TokenUsage(*usage), **raw)
+    usage, note = raw.pop("usage", None), raw.pop("note", None)
+    return Charge(
+        usage=None if usage is None else TokenUsage(*usage),
+        note=None if note is None else AdjustmentNote(*note),
+        **raw,
+    )
 
 
 def encode_decision(record: DecisionRecord) -> str:

@@ -65,7 +65,8 @@ def decision_table(decisions: Sequence[DecisionRecord]) -> pa.Table:
 
 
 def _event_row(event: SpendEvent) -> dict[str, object]:
-    facts, charge, usage = event.facts, event.charge, event.charge.usage
+    facts, charge = event.facts, event.charge
+    usage, note = charge.usage, charge.note
     return {
         "event_id": event.event_id,
         "hold_id": event.hold_id,
@@ -75,10 +76,10 @@ def _event_row(event: SpendEvent) -> dict[str, object]:
         "recorded_at": event.recorded_at,
         **{f"{name}_id": facts.scopes.get(name) for name in Dimension},
         "tags": sorted(facts.tags.items()),
-        "model_requested": facts.model_requested,
+        "model_requested": facts.model_requested or None,
         "model": facts.model,
-        "upstream": facts.upstream,
-        "geo": facts.geo,
+        "upstream": facts.upstream or None,
+        "geo": facts.geo or None,
         "context_tier": charge.context_tier,
         "input_tokens": usage and usage.input_tokens,
         "cache_read_tokens": usage and usage.cache_read_tokens,
@@ -88,12 +89,15 @@ def _event_row(event: SpendEvent) -> dict[str, object]:
         "reserved_usd": to_decimal(event.reserved_nano),
         "cost_usd": to_decimal(event.cost_nano),
         "dbu": _decimal(charge.dbu_nano),
-        "price_version": facts.price_version,
+        "price_version": facts.price_version or None,
         "usage_source": charge.usage_source,
-        "decision": facts.decision,
+        "decision": facts.decision or None,
         "budget_ids": list(facts.budget_ids),
         "latency_ms": charge.latency_ms,
         "schema_version": SCHEMA_VERSION,
+        "adjustment_id": note and note.adjustment_id,
+        "adjusted_by": note and note.actor,
+        "reason": note and note.reason,
     }
 
 

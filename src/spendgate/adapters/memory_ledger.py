@@ -8,15 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from spendgate.adapters.memory_adjust import adjust, record_of
 from spendgate.adapters.memory_outbox import MemoryOutbox
 from spendgate.adapters.memory_policy import MemoryPolicy
-from spendgate.adapters.memory_store import MemoryHold, MemoryState, MemoryStore
+from spendgate.adapters.memory_store import JournalEntry, MemoryHold, MemoryState, MemoryStore
 from spendgate.adapters.stored_audit import AuditReport
 from spendgate.domain import hold as lifecycle
+from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome, HoldRecord
 from spendgate.domain.budget import BalanceKey, BalanceRow, Claim
 from spendgate.domain.decision import Balance, Granted, Position, Refused, decide, positions_of
 from spendgate.domain.event import Charge, DecisionRecord, spend_event
-from spendgate.domain.hold import EventKind, HoldAmounts, HoldState, Movement
+from spendgate.domain.hold import HoldAmounts, HoldState, Movement
 from spendgate.domain.reservation import (
     AlreadyReserved,
     FingerprintConflict,
@@ -75,6 +77,16 @@ class MemoryLedger:
                 self._end(state, hold_id, lifecycle.expire, _UNKNOWN, at)
         return len(oldest)
 
+    def adjust(self, adjustments: Sequence[Adjustment]) -> list[AdjustmentOutcome]:
+        """Book each adjustment in turn."""
+        with self._store.write() as state:
+            return [self._adjust(state, one) for one in adjustments]
+
+    def hold_record(self, hold_id: str) -> HoldRecord | None:
+        """Return a hold as it is now."""
+        hold = self._store.state.holds.get(hold_id)
+        return None if hold is None else record_of(hold)
+
     def record(self, decisions: Sequence[DecisionRecord]) -> None:
         """Journal refusals and downgrades."""
         with self._store.write() as state:
@@ -99,7 +111,7 @@ class MemoryLedger:
             balances_checked=len(state.balances),
             events=len(state.journal),
             holds_open=sum(hold.state is HoldState.HELD for hold in state.holds.values()),
-            spent_nano=sum(event.cost_nano for event in state.journal),
+            spent_nano=sum(entry.event.cost_nano for entry in state.journal),
         )
 
     def policy_version(self) -> int:
@@ -136,7 +148,10 @@ class MemoryLedger:
             completed_facts(request, granted),
             request.expires_at,
         )
-        move(state, keys, 0, granted.amount_nano)
+        state.move(keys, 0, granted.amount_nano)
+
+    def _adjust(self, state: MemoryState, adjustment: Adjustment) -> AdjustmentOutcome:
+        return adjust(state, adjustment)
 
     def _settle(self, state: MemoryState, settlement: Settlement) -> Settled:
         charge = settlement.charge
@@ -167,18 +182,10 @@ class MemoryLedger:
         state.holds[hold_id] = replace(
             hold, state=movement.state, charged_nano=movement.charged_nano, events=sequence
         )
-        move(state, hold.keys, movement.spent_delta_nano, movement.held_delta_nano)
-        state.journal.append(
-            spend_event(hold_id, sequence, movement, hold.facts, charge, hold.amount_nano, at)
-        )
+        state.move(hold.keys, movement.spent_delta_nano, movement.held_delta_nano)
+        event = spend_event(hold_id, sequence, movement, hold.facts, charge, hold.amount_nano, at)
+        state.journal.append(JournalEntry(event, hold.keys))
         return Settled(hold_id, movement.state, movement.charged_nano, True, movement.is_overrun)
-
-
-def move(state: MemoryState, keys: Sequence[BalanceKey], spent: int, held: int) -> None:
-    """Add to spent and held of balances; one that isn't there yet starts at zero."""
-    for key in keys:
-        now = state.balances.get(key, _ZERO)
-        state.balances[key] = Balance(now.spent_nano + spent, now.held_nano + held)
 
 
 def _due(state: MemoryState, at: datetime) -> list[str]:
@@ -193,9 +200,9 @@ def _due(state: MemoryState, at: datetime) -> list[str]:
 def _balance_problems(state: MemoryState) -> list[str]:
     spent: dict[BalanceKey, int] = dict.fromkeys(state.balances, 0)
     held: dict[BalanceKey, int] = dict.fromkeys(state.balances, 0)
-    for event in state.journal:
-        for key in state.holds[event.hold_id].keys:
-            spent[key] = spent.get(key, 0) + event.cost_nano
+    for entry in state.journal:
+        for key in entry.keys:
+            spent[key] = spent.get(key, 0) + entry.event.cost_nano
     for hold in state.holds.values():
         for key in hold.keys:
             is_open = hold.state is HoldState.HELD
@@ -211,12 +218,10 @@ def _balance_problems(state: MemoryState) -> list[str]:
 def _hold_problems(state: MemoryState) -> list[str]:
     problems: list[str] = []
     for hold_id, hold in state.holds.items():
-        events = [event for event in state.journal if event.hold_id == hold_id]
+        events = [one.event for one in state.journal if one.event.hold_id == hold_id]
         said = sum(event.cost_nano for event in events)
         is_open = hold.state is HoldState.HELD
-        is_voided = hold.state is HoldState.VOIDED or any(
-            event.kind is EventKind.VOIDED for event in events
-        )
+        is_voided = hold.state is HoldState.VOIDED
         if (
             (hold.charged_nano, hold.events) != (said, len(events))
             or is_open != (not events)

@@ -22,7 +22,7 @@ class MemoryOutbox:
         with self._store.write() as draft:
             batch = EventBatch(
                 number=max((one.number for one in draft.batches), default=0) + 1,
-                events=tuple(draft.journal[_claimed_events(draft) :][:limit]),
+                events=tuple(one.event for one in draft.journal[_claimed_events(draft) :][:limit]),
                 decisions=tuple(draft.decisions[_claimed_decisions(draft) :][:limit]),
             )
             draft.batches.append(batch)
@@ -38,7 +38,7 @@ class MemoryOutbox:
         """Return how many events wait and since when."""
         state = self._store.state
         open_batches = [one for one in state.batches if one.number not in state.delivered]
-        waiting = state.journal[_claimed_events(state) :]
+        waiting = [one.event for one in state.journal[_claimed_events(state) :]]
         waiting += [event for batch in open_batches for event in batch.events]
         oldest = min((event.recorded_at for event in waiting), default=None)
         return OutboxState(len(waiting), oldest)

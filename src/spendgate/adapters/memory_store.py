@@ -5,17 +5,20 @@ A write works on a copy, so that a batch which fails in the middle leaves nothin
 
 import threading
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from spendgate.domain.adjustment import Adjusted, Adjustment
 from spendgate.domain.budget import BalanceKey, Budget, ModelLimits, PolicyDefaults, Raise
 from spendgate.domain.decision import Balance
 from spendgate.domain.event import CallFacts, DecisionRecord, SpendEvent
 from spendgate.domain.hold import HoldState
 from spendgate.domain.upstream import Router, UpstreamSpec
 from spendgate.gateway.ports import EventBatch
+
+_ZERO = Balance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,14 @@ class MemoryHold:
     state: HoldState = HoldState.HELD
     charged_nano: int = 0
     events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One event with the balances that it moved."""
+
+    event: SpendEvent
+    keys: tuple[BalanceKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +66,20 @@ class MemoryState:
     policy_version: int = 1
     balances: dict[BalanceKey, Balance] = field(default_factory=dict[BalanceKey, Balance])
     holds: dict[str, MemoryHold] = field(default_factory=dict[str, MemoryHold])
-    journal: list[SpendEvent] = field(default_factory=list[SpendEvent])
+    adjustments: dict[str, tuple[Adjustment, Adjusted]] = field(
+        default_factory=dict[str, tuple[Adjustment, Adjusted]]
+    )
+    journal: list[JournalEntry] = field(default_factory=list[JournalEntry])
     decisions: list[DecisionRecord] = field(default_factory=list[DecisionRecord])
     batches: list[EventBatch] = field(default_factory=list[EventBatch])
     delivered: set[int] = field(default_factory=set[int])
+
+    def move(self, keys: Sequence[BalanceKey], spent_nano: int, held_nano: int) -> None:
+        """Add to spent and held of balances; one that isn't there yet starts at zero."""
+        for key in keys:
+            now = self.balances.get(key, _ZERO)
+            moved = Balance(now.spent_nano + spent_nano, now.held_nano + held_nano)
+            self.balances[key] = moved
 
     def draft(self) -> "MemoryState":
         """Return a copy that can be changed alone; what it holds is immutable."""
@@ -68,6 +89,7 @@ class MemoryState:
             self.policy_version,
             dict(self.balances),
             dict(self.holds),
+            dict(self.adjustments),
             list(self.journal),
             list(self.decisions),
             list(self.batches),

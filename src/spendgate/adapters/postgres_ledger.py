@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from spendgate.adapters.adjustment_book import hold_record
 from spendgate.adapters.event_codec import encode_decision
 from spendgate.adapters.group_commit import GroupCommit, Outcome
 from spendgate.adapters.hold_rows import HoldEnd
 from spendgate.adapters.per_process import PerProcess
+from spendgate.adapters.postgres_adjust import adjust
 from spendgate.adapters.postgres_ends import PostgresEnds
 from spendgate.adapters.postgres_pool import PostgresSession
 from spendgate.adapters.postgres_reserve import PostgresReserve, key_columns
@@ -24,6 +26,7 @@ from spendgate.adapters.stored_audit import AuditReport, audit
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.adapters.unconfirmed_ends import UnconfirmedEnds
+from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome, HoldRecord
 from spendgate.domain.budget import BalanceKey, BalanceRow, Claim
 from spendgate.domain.decision import Balance, Position, positions_of
 from spendgate.domain.event import DecisionRecord
@@ -31,6 +34,7 @@ from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, Ve
 
 _SQL = statements("postgres/verbs.sql")
 _TX = statements("postgres/store.sql")
+_ADJUST = statements("postgres/adjust.sql")
 _AUDIT = statements("postgres/audit.sql")
 _RESERVES_AT_ONCE = 256
 _ENDS_AT_ONCE = 500
@@ -78,6 +82,15 @@ class PostgresLedger:
     def sweep(self, at: datetime, limit: int = 500) -> int:
         """Expire holds that are past their time; return how many."""
         return PostgresEnds(self._store.pools.others).sweep(at, limit)
+
+    def adjust(self, adjustments: Sequence[Adjustment]) -> list[AdjustmentOutcome]:
+        """Book each adjustment in turn."""
+        return adjust(self._store.pools.others, adjustments)
+
+    def hold_record(self, hold_id: str) -> HoldRecord | None:
+        """Return a hold as it is now."""
+        rows = self._store.read(_ADJUST["hold_record"], (hold_id,))
+        return hold_record(*rows[0]) if rows else None
 
     def record(self, decisions: Sequence[DecisionRecord]) -> None:
         """Journal refusals and downgrades, which are reports and not waited for on the disk."""

@@ -1,28 +1,16 @@
 """The tables of the shared ledger: numbered files, applied once, whoever starts first."""
 
-import re
-from functools import cache
-from importlib import resources
-
 from psycopg import errors as pg
 
+from spendgate.adapters.migration_files import migrations
 from spendgate.adapters.postgres_pool import PostgresSession
-from spendgate.adapters.statements import sql_text, statements
+from spendgate.adapters.statements import statements
 from spendgate.errors import LedgerBrokenError
 
 SCHEMA = "spendgate"
 """The database schema that holds the ledger's tables."""
 _SQL = statements("postgres/migrations.sql")
 _TX = statements("postgres/store.sql")
-_FILE = re.compile(r"(\d{4})_\w+\.sql")
-
-
-@cache
-def migrations() -> dict[int, str]:
-    """Return the migrations' texts by their numbers."""
-    files = (one.name for one in resources.files("spendgate.sql").joinpath("postgres").iterdir())
-    numbered = {int(match[1]): match[0] for name in files if (match := _FILE.fullmatch(name))}
-    return {number: sql_text(f"postgres/{numbered[number]}") for number in sorted(numbered)}
 
 
 def migrate(session: PostgresSession) -> None:
@@ -31,7 +19,7 @@ def migrate(session: PostgresSession) -> None:
     Raises:
         LedgerBrokenError: if a newer spendgate made the tables, or they can't be made.
     """
-    newest = max(migrations())
+    newest = max(migrations("postgres"))
     with session.errors(), session.patient():
         if _version(session) == newest:
             return
@@ -56,7 +44,7 @@ def migrate(session: PostgresSession) -> None:
 
 def _apply(session: PostgresSession, version: int) -> None:
     session.execute(_SQL["create_schema"])
-    for number, script in migrations().items():
+    for number, script in migrations("postgres").items():
         if number > version:
             session.execute(script)
             session.execute(_SQL["put_version"], (str(number),))

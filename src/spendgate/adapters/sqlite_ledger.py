@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 
+from spendgate.adapters.adjustment_book import hold_record
 from spendgate.adapters.event_codec import dump, encode_decision, to_micros
 from spendgate.adapters.hold_rows import HoldEnd, event_row, granted_facts, repeated
+from spendgate.adapters.sqlite_adjust import adjust
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.statements import statements
 from spendgate.adapters.stored_audit import AuditReport, audit
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
+from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome, HoldRecord
 from spendgate.domain.budget import BalanceKey, BalanceRow, Claim
 from spendgate.domain.decision import Balance, Granted, Position, decide, positions_of
 from spendgate.domain.event import DecisionRecord
@@ -25,6 +28,7 @@ from spendgate.domain.hold import HoldAmounts, HoldState
 from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, StalePolicy, Verdict
 
 _SQL = statements("sqlite/verbs.sql")
+_ADJUST = statements("sqlite/adjust.sql")
 _AUDIT = statements("sqlite/audit.sql")
 _KEYS_AT_ONCE = 1_000
 """Keys in one query: three values each, far below SQLite's 32,766."""
@@ -70,6 +74,17 @@ class SqliteLedger:
             for hold_id in ids:
                 _end(connection, HoldEnd.expired(hold_id, at))
         return len(ids)
+
+    def adjust(self, adjustments: Sequence[Adjustment]) -> list[AdjustmentOutcome]:
+        """Book each adjustment in turn."""
+        with self._store.write() as connection:
+            return adjust(connection, adjustments)
+
+    def hold_record(self, hold_id: str) -> HoldRecord | None:
+        """Return a hold as it is now."""
+        with self._store.snapshot() as connection:
+            row = connection.execute(_ADJUST["hold_record"], (hold_id,)).fetchone()
+        return None if row is None else hold_record(*row)
 
     def record(self, decisions: Sequence[DecisionRecord]) -> None:
         """Journal refusals and downgrades."""

@@ -17,11 +17,9 @@ from functools import cache
 from pathlib import Path
 
 from spendgate.adapters.sqlite_guard import SqliteGuard
+from spendgate.adapters.sqlite_migrations import migrate, missing_migrations
 from spendgate.adapters.sqlite_session import SqliteSession, configure, connect
-from spendgate.adapters.statements import sql_text
 from spendgate.errors import LedgerBrokenError, LedgerUnavailableError
-
-SCHEMA_VERSION = 1
 
 Row = tuple[object, ...]
 
@@ -149,12 +147,10 @@ class SqliteStore:
                 writer, reader, mover = (
                     opened.enter_context(closing(connect(self.path))) for _ in range(3)
                 )
-                is_new = self._is_new(writer)
+                missing = missing_migrations(writer, self.path)
                 for connection in (writer, reader, mover):
                     configure(connection, self._synchronous)
-                if is_new:
-                    script = sql_text("sqlite/0001_ledger.sql")
-                    writer.executescript(f"BEGIN IMMEDIATE;\n{script}\nCOMMIT;")
+                migrate(writer, missing)
                 guard.mark()
             opened.pop_all()
         return SqliteSession(writer, reader, mover, guard)
@@ -166,22 +162,6 @@ class SqliteStore:
                 f"the ledger that was at {self.path} is gone or empty; restore it from a copy, or "
                 f"remove {guard.path} to start from zero"
             )
-
-    def _is_new(self, connection: sqlite3.Connection) -> bool:
-        """Say whether the schema is still to be made; changes nothing, it may be another's file."""
-        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-        if not names:
-            return True
-        if "meta" not in names:
-            raise LedgerBrokenError(f"{self.path} is a SQLite file but no spendgate ledger")
-        row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-        version = row[0] if row else "none"
-        if version != str(SCHEMA_VERSION):
-            raise LedgerBrokenError(
-                f"{self.path} has ledger schema {version}, this spendgate knows {SCHEMA_VERSION}; "
-                "use the spendgate version that wrote it"
-            )
-        return False
 
     @contextmanager
     def _errors(self) -> Generator[None]:

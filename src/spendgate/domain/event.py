@@ -11,7 +11,8 @@ from datetime import datetime
 from spendgate.domain.hold import EventKind, Movement
 from spendgate.domain.usage import TokenUsage
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2 says of an adjustment who made it and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,15 @@ class CallFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class AdjustmentNote:
+    """Which adjustment an event belongs to, who made it and why."""
+
+    adjustment_id: str
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Charge:
     """What is known when a call has ended: its usage and its cost, or that they are unknown."""
 
@@ -41,6 +51,7 @@ class Charge:
     context_tier: str | None = None
     usage_source: str = "reserved"
     latency_ms: int | None = None
+    note: AdjustmentNote | None = None
 
 
 @dataclass(frozen=True, slots=True)

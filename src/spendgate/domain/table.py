@@ -60,7 +60,7 @@ _SCOPES = (
 
 SPEND_EVENTS = Table(
     name="spend_events",
-    comment="One row per settled, voided, expired or corrected hold; append-only, no prompts",
+    comment="One row per end or correction of a hold, or spend elsewhere; append-only, no prompts",
     key=("event_id",),
     columns=(
         _required("event_id", STRING, "Key: hold_id:sequence"),
@@ -92,6 +92,9 @@ SPEND_EVENTS = Table(
         _required("budget_ids", TEXT_ARRAY, "Budgets that this event is charged to"),
         Column("latency_ms", BIGINT, "How long the model took, in milliseconds"),
         _required("schema_version", INT, "Version of this row's shape"),
+        Column("adjustment_id", STRING, "The adjustment that this event is part of"),
+        Column("adjusted_by", STRING, "Who made the adjustment"),
+        Column("reason", STRING, "Why the adjustment was made"),
     ),
 )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome, HoldRecord
 from spendgate.domain.budget import BalanceRow, Budget, Claim, Policy, Raise
 from spendgate.domain.decision import Position
 from spendgate.domain.event import DecisionRecord, SpendEvent
@@ -50,6 +51,14 @@ class Ledger(Protocol):
 
     def sweep(self, at: datetime, limit: int = 500) -> int:
         """Expire holds that are past their time; return how many."""
+        ...
+
+    def adjust(self, adjustments: Sequence[Adjustment]) -> list[AdjustmentOutcome]:
+        """Book corrections and spend from elsewhere; each moves all of its balances or none."""
+        ...
+
+    def hold_record(self, hold_id: str) -> HoldRecord | None:
+        """Return a hold as it is now; None if there is none."""
         ...
 
     def record(self, decisions: Sequence[DecisionRecord]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from spendgate.adapters.migration_files import migrations
 from spendgate.adapters.sqlite_session import LOG_FRAMES_MAX
 from spendgate.domain.reservation import ReserveRequest
 from spendgate.errors import LedgerBrokenError, LedgerUnavailableError, SpendgateError
@@ -191,10 +192,31 @@ def test_a_missing_table_is_damage_not_a_fresh_start(used: "Till", table: str) -
 
 
 def test_a_ledger_of_a_later_version_is_refused(used: "Till", open_till: "OpenTill") -> None:
-    edit(used.path, "UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+    newest = max(migrations("sqlite"))
+    edit(used.path, f"UPDATE meta SET value = '{newest + 1}' WHERE key = 'schema_version'")
 
-    with pytest.raises(LedgerBrokenError, match="schema 2, this spendgate knows 1"):
+    with pytest.raises(
+        LedgerBrokenError, match=f"schema {newest + 1}, this spendgate knows {newest}"
+    ):
         open_till().store.session()
+
+
+def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_money(
+    tmp_path: Path, open_till: "OpenTill"
+) -> None:
+    old = sqlite3.connect(tmp_path / "ledger.db")
+    old.executescript(migrations("sqlite")[1])
+    old.execute("INSERT INTO balance VALUES (1, 'day', 'ann', '2026-03-14', 0, 25, 0, 0)")
+    old.commit()
+    old.close()
+
+    till = open_till()
+
+    assert till.totals("day") == (25, 0)
+    assert till.query("SELECT count(*) FROM adjustment") == [(0,)]
+    assert till.query("SELECT value FROM meta WHERE key = 'schema_version'") == [
+        (str(max(migrations("sqlite"))),)
+    ]
 
 
 @pytest.mark.parametrize("is_deleted", [True, False])
@@ -235,7 +257,7 @@ def test_a_reopened_ledger_knows_everything(used: "Till", open_till: "OpenTill")
 def test_failing_to_open_leaves_neither_threads_nor_files_open(
     used: "Till", open_till: "OpenTill"
 ) -> None:
-    edit(used.path, "UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+    edit(used.path, "UPDATE meta SET value = '9999' WHERE key = 'schema_version'")
     till = open_till()
     files, threads = open_files(), threading.active_count()
 

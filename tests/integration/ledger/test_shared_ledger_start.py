@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from spendgate.adapters.postgres_migrations import migrations
+from spendgate.adapters.migration_files import migrations
 from spendgate.adapters.postgres_store import PostgresStore, PostgresTerms
 from spendgate.adapters.postgres_url import parse_postgres_url
 from spendgate.bootstrap import open_ledger, shown_ledger
@@ -124,7 +124,7 @@ def test_tables_of_a_newer_version_are_refused_and_left_alone(
 ) -> None:
     with closed_at_the_end(url):
         pass
-    newer = max(migrations()) + 1
+    newer = max(migrations("postgres")) + 1
     postgres.run(
         f"UPDATE spendgate.meta SET value = '{newer}' WHERE key = 'schema_version'", database(url)
     )

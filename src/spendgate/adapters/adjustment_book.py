@@ -1,0 +1,147 @@
+"""Adjustments applied to rows that a store has read under its locks, and what is to be written.
+
+Reading, locking and writing is the store's; what an adjustment moves, the domain says.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from spendgate.adapters.event_codec import decode_facts, encode_charge, encode_facts, to_micros
+from spendgate.domain.adjustment import (
+    Adjusted,
+    Adjustment,
+    AdjustmentOutcome,
+    AdjustmentPlan,
+    AdjustmentProblem,
+    Booking,
+    HoldRecord,
+    NotAdjusted,
+    Transfer,
+    below_zero,
+    plan_adjustment,
+    repeated_adjustment,
+)
+from spendgate.domain.budget import BalanceKey
+from spendgate.domain.hold import HoldAmounts, HoldState
+
+
+class AdjustmentRow(NamedTuple):
+    """One row of `adjustment`."""
+
+    adjustment_id: str
+    fingerprint: str
+    hold_id: str
+    amount: int
+
+
+class JournalRow(NamedTuple):
+    """One row of the journal but for its balances, which each store writes its own way."""
+
+    event_id: str
+    hold_id: str
+    kind: str
+    delta: int
+    reserved: int
+    facts: str
+    charge: str
+    recorded_at: int
+
+
+@dataclass(slots=True)
+class BookedHold:
+    """A hold as it was read, then as it will be written."""
+
+    fingerprint: str
+    state: str
+    amount: int
+    charged: int
+    keys: tuple[BalanceKey, ...]
+    facts: str
+    events: int
+    expires_at: int = 0
+    is_new: bool = False
+
+
+@dataclass(slots=True)
+class AdjustmentBook:
+    """What was read, kept up to date from one adjustment to the next."""
+
+    known: dict[str, AdjustmentRow]
+    holds: dict[str, BookedHold]
+    spent: dict[BalanceKey, int]
+    moved: dict[BalanceKey, int] = field(default_factory=dict[BalanceKey, int])
+    changed: set[str] = field(default_factory=set[str])
+    journal: list[tuple[JournalRow, tuple[BalanceKey, ...]]] = field(
+        default_factory=list[tuple[JournalRow, tuple[BalanceKey, ...]]]
+    )
+    made: list[AdjustmentRow] = field(default_factory=list[AdjustmentRow])
+
+    def apply(self, adjustment: Adjustment) -> AdjustmentOutcome:
+        """Book one adjustment, or say why not; nothing of it is left then."""
+        known = self.known.get(adjustment.adjustment_id)
+        if known is not None:
+            return repeated_adjustment(adjustment, known.fingerprint, known.hold_id, known.amount)
+        hold = self.holds.get(adjustment.hold_id)
+        plan = plan_adjustment(adjustment, None if hold is None else _record(hold))
+        if isinstance(plan, NotAdjusted):
+            return plan
+        deltas = plan.deltas(() if hold is None else hold.keys)
+        if (found := below_zero(deltas, self.spent)) is not None:
+            return NotAdjusted(adjustment.adjustment_id, AdjustmentProblem.BELOW_ZERO, found)
+        for key, delta in deltas.items():
+            self.spent[key] = self.spent.get(key, 0) + delta
+            self.moved[key] = self.moved.get(key, 0) + delta
+        self._write(adjustment, plan, hold)
+        return Adjusted(adjustment.adjustment_id, adjustment.hold_id, plan.amount_nano, moved=True)
+
+    def _write(self, adjustment: Adjustment, plan: AdjustmentPlan, hold: BookedHold | None) -> None:
+        hold_id, change, at = adjustment.hold_id, adjustment.change, to_micros(adjustment.at)
+        own = () if hold is None else hold.keys
+        if hold is None:
+            hold = self.holds[hold_id] = BookedHold(
+                adjustment.fingerprint, plan.state, 0, 0, own, "", 0, at, is_new=True
+            )
+        for entry in plan.entries:
+            hold.events += 1
+            keys = own if entry.keys is None else entry.keys
+            row = JournalRow(
+                f"{hold_id}:{hold.events}",
+                hold_id,
+                plan.kind.value,
+                entry.delta_nano,
+                hold.amount,
+                encode_facts(entry.facts),
+                encode_charge(plan.charge),
+                at,
+            )
+            self.journal.append((row, keys))
+        hold.state, hold.charged = plan.state.value, plan.charged_nano
+        if isinstance(change, Booking | Transfer):
+            hold.keys, hold.facts = change.keys, encode_facts(change.facts)
+        self.changed.add(hold_id)
+        row = AdjustmentRow(
+            adjustment.adjustment_id, adjustment.fingerprint, hold_id, plan.amount_nano
+        )
+        self.known[row.adjustment_id] = row
+        self.made.append(row)
+
+
+def hold_record(state: str, amount: int, charged: int, facts: str) -> HoldRecord:
+    """Return a hold as the domain sees it."""
+    return HoldRecord(HoldAmounts(HoldState(state), amount, charged), decode_facts(facts))
+
+
+def keys_of(
+    adjustments: Iterable[Adjustment], of_holds: Iterable[BalanceKey]
+) -> Sequence[BalanceKey]:
+    """Return every balance that some adjustments may move, each once and in one order."""
+    keys = set(of_holds)
+    for adjustment in adjustments:
+        if isinstance(adjustment.change, Booking | Transfer):
+            keys.update(adjustment.change.keys)
+    return sorted(keys)
+
+
+def _record(hold: BookedHold) -> HoldRecord:
+    return hold_record(hold.state, hold.amount, hold.charged, hold.facts)

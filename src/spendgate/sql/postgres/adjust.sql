@@ -1,0 +1,49 @@
+-- name: adjustments
+SELECT adjustment_id, fp, hold_id, amount FROM adjustment WHERE adjustment_id = ANY(%s::text[])
+
+-- name: lock_holds
+SELECT hold_id, fp, state, amount, charged, bals, facts, events, expires_at
+FROM hold
+WHERE hold_id = ANY(%s::text[])
+ORDER BY hold_id
+FOR UPDATE
+
+-- name: keys_by_ids
+SELECT bal_id, budget_id, scope_value, period FROM balance WHERE bal_id = ANY(%s::bigint[])
+
+-- name: lock_balances
+SELECT a.bal_id, a.spent, a.budget_id, a.scope_value, a.period
+FROM balance AS a
+JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked (budget_id, scope_value, period)
+  USING (budget_id, scope_value, period)
+WHERE a.stripe = 0
+ORDER BY a.bal_id
+FOR UPDATE OF a
+
+-- name: insert_balance
+INSERT INTO balance (bal_id, budget_id, scope_value, period, spent, touched_at)
+VALUES (nextval('balance_id'), %s, %s, %s, %s, %s)
+RETURNING bal_id
+
+-- name: move_balance
+UPDATE balance SET spent = spent + %s, touched_at = GREATEST(touched_at, %s) WHERE bal_id = %s
+
+-- name: put_hold
+INSERT INTO hold (hold_id, fp, state, amount, charged, bals, facts, events, expires_at, origin)
+VALUES (%s, %s, %s, %s, %s, %s::bigint[], %s, %s, %s, 'adjustment')
+ON CONFLICT (hold_id) DO UPDATE SET
+  state = excluded.state,
+  charged = excluded.charged,
+  bals = excluded.bals,
+  facts = excluded.facts,
+  events = excluded.events
+
+-- name: insert_event
+INSERT INTO outbox (event_id, hold_id, kind, delta, reserved, facts, charge, recorded_at, bals)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[])
+
+-- name: insert_adjustment
+INSERT INTO adjustment (adjustment_id, fp, hold_id, amount) VALUES (%s, %s, %s, %s)
+
+-- name: hold_record
+SELECT state, amount, charged, facts FROM hold WHERE hold_id = %s
