@@ -24,7 +24,7 @@ from tests.ledgers.crashing import (
     Trap,
 )
 from tests.ledgers.sinks import CrashingSink, VersionedSink
-from tests.properties.ledger_model import BUDGETS, EVENING, Model
+from tests.properties.ledger_model import BUDGETS, CARRY_MAX, EVENING, Model, day_before
 
 from spendgate.domain.decision import Candidate, Granted, Refused
 from spendgate.domain.event import CallFacts, Charge
@@ -83,6 +83,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = self.alive.open()
         self.sink = type(self).sink_in(self.folder)
         self.model = Model()
+        self.changed: set[str] = set()
         self.at = EVENING
         self.old_policy = self.ledger.policies.policy()
         self.ledger.policies.put_budgets(list(BUDGETS.values()))
@@ -193,6 +194,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
         if self.trap.sprung != BEFORE_COMMIT:
             self.model.limits[name] = limit
+            self.changed.add(name)
 
     @rule(limit=st.integers(1, 4), death=flush_deaths, passes=st.integers(0, 2))
     def flush(self, limit: int, death: str | None, passes: int) -> None:
@@ -229,6 +231,17 @@ class LedgerMachine(RuleBasedStateMachine):
             assert spent + held <= self.model.admitted_under[key]
         for key, exposure in self.model.exposures().items():
             assert exposure <= self.model.admitted_under[key]
+
+    @invariant()
+    def what_a_day_has_above_its_limit_the_day_before_left(self) -> None:
+        if self.overrun_max or "each-session" in self.changed:
+            return
+        limit = BUDGETS["each-session"].limit_nano
+        used = {key: sum(both) for key, both in self.model.sums().items()}
+        for (name, value, period), nano in used.items():
+            if name == "each-session" and nano > limit:
+                left = limit - used.get((name, value, day_before(period)), limit)
+                assert nano - limit <= min(CARRY_MAX, left)
 
     @invariant()
     def no_event_is_in_the_sink_twice(self) -> None:  # I5

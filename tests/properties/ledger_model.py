@@ -4,7 +4,7 @@ The model keeps a list of holds and adds them up anew for every question.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from spendgate.domain.budget import Budget, parse_window
@@ -16,13 +16,24 @@ NEW_YORK = ZoneInfo("America/New_York")
 EVENING = datetime(2026, 3, 8, 4, 30, tzinfo=UTC)
 """Half an hour before midnight in New York, in the night in which its clocks skip an hour."""
 
+CARRY_MAX = 50
+"""What a day of a session takes over at most of what the day before left."""
+
 BUDGETS = {
-    name: Budget(name, Scope.parse(scope), limit, parse_window(window), tz=tz, fit=False)
-    for name, scope, limit, window, tz in (
-        ("org", "org:acme", 300, "lifetime", "UTC"),
-        ("each-user", "user:*", 120, "day", "America/New_York"),
-        ("each-session", "session:*", 80, "day", "UTC"),
-        ("hour", "org:acme", 70, "rolling:1h", "UTC"),
+    name: Budget(
+        name,
+        Scope.parse(scope),
+        limit,
+        parse_window(window),
+        tz=tz,
+        fit=False,
+        rollover_max_nano=carry_max,
+    )
+    for name, scope, limit, window, tz, carry_max in (
+        ("org", "org:acme", 300, "lifetime", "UTC", 0),
+        ("each-user", "user:*", 120, "day", "America/New_York", 0),
+        ("each-session", "session:*", 80, "day", "UTC", CARRY_MAX),
+        ("hour", "org:acme", 70, "rolling:1h", "UTC", 0),
     )
 }
 Key = tuple[str, str, str]
@@ -74,6 +85,21 @@ class Model:
         sums = self.sums()
         return sum(sum(sums.get((key[0], key[1], period), (0, 0))) for period in periods)
 
+    def limit(self, key: Key) -> int:
+        """Return a balance's limit; a session's day has a part of what the day before left."""
+        name, value, period = key
+        limit = self.limits[name]
+        if name != "each-session":
+            return limit
+        before, after = day_before(period), day_before(period, days=-1)
+        sums = self.sums()
+        taken = sum(sums.get((name, value, after), (0, 0))) - limit
+        if taken > 0:
+            return limit - min(taken, CARRY_MAX)
+        if (name, value, before) not in sums:
+            return limit
+        return limit + min(CARRY_MAX, max(0, limit - sum(sums[name, value, before])))
+
     def sums(self) -> dict[Key, tuple[int, int]]:
         """Return spent and held of every balance that a hold ever moved."""
         sums: dict[Key, tuple[int, int]] = {}
@@ -98,12 +124,12 @@ class Model:
         hold = self.holds.get(hold_id)
         if hold is not None:
             return hold.state if hold.fingerprint == fingerprint else "conflict"
-        if any(self.used(key, at) + amount > self.limits[key[0]] for key in keys):
+        limits = {key: self.limit(key) for key in keys}
+        if any(self.used(key, at) + amount > limits[key] for key in keys):
             return "refused"
         expires_at = at + timedelta(seconds=ttl)
         self.holds[hold_id] = ModelHold(fingerprint, amount, keys, expires_at)
-        for key in keys:
-            limit = self.limits[key[0]]
+        for key, limit in limits.items():
             self.admitted_under[key] = max(limit, self.admitted_under.get(key, 0))
         return "granted"
 
@@ -133,3 +159,7 @@ class Model:
 
 def minute_of(at: datetime) -> int:
     return int(at.timestamp()) // 60
+
+
+def day_before(period: str, days: int = 1) -> str:
+    return (date.fromisoformat(period) - timedelta(days=days)).isoformat()

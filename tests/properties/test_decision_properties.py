@@ -110,7 +110,7 @@ def cases(draw: st.DrawFn) -> Case:
     balances: dict[BalanceKey, Balance] = {}
     for claim in claims:
         room = whole * draw(st.integers(-1, 30)) // 20 + draw(st.integers(-1, 1))
-        used = max(0, claim.hard_nano - room)
+        used = max(0, cap(claim, claim.budget.hard_cap_ppm) - room)
         for key in claim.keys:
             share = used // len(claim.keys)
             spent = draw(st.integers(0, share))

@@ -31,6 +31,7 @@ from spendgate.domain.budget import (
     Refusal,
 )
 from spendgate.domain.loop import LoopGuard
+from spendgate.domain.rollover import CALENDAR
 from spendgate.domain.scope import Scope
 from spendgate.domain.window import parse_window
 from spendgate.errors import PolicyError
@@ -55,11 +56,13 @@ guards = st.builds(LoopGuard, st.integers(1, 10_000), st.integers(1, 1440))
 @st.composite
 def budgets(draw: st.DrawFn) -> Budget:
     hard = draw(st.integers(1, PPM))
+    limit, window = draw(st.integers(1, LIMIT_NANO_MAX - 1)), draw(windows)
+    carries = st.integers(0, LIMIT_NANO_MAX - limit) if window.kind in CALENDAR else st.just(0)
     return Budget(
         budget_id=draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,20}", fullmatch=True)),
         scope=draw(scopes),
-        limit_nano=draw(st.integers(1, LIMIT_NANO_MAX)),
-        window=draw(windows),
+        limit_nano=limit,
+        window=window,
         tz=draw(st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns"])),
         soft_cap_ppm=draw(st.integers(1, hard)),
         hard_cap_ppm=hard,
@@ -77,6 +80,7 @@ def budgets(draw: st.DrawFn) -> Budget:
         on_client_abort=draw(st.sampled_from(["drain", "close"])),
         loop_guard=draw(st.none() | guards),
         expires_at=draw(st.none() | instants),
+        rollover_max_nano=draw(carries),
         source=draw(st.sampled_from(["file", "people"])),
     )
 

@@ -152,6 +152,14 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("window: {rolling: 24h, tz: UTC}", "is not a window"),
         ("bound: counted", "bound: 'counted' is not supported by this version; write strict"),
         ("on_store_error: allow", "on_store_error: 'allow' would break the promise"),
+        ("rollover: 50", "rollover: must be a mapping such as {max_usd: 50}"),
+        ("rollover: {max_usd: 0}", "rollover.max_usd: 0 must be above 0"),
+        ("rollover: {max_usd: 1, min_usd: 1}", "rollover.min_usd: unknown key"),
+        ("rollover: {max_usd: 9200000000}", "rollover: with limit_usd"),
+        (
+            "window: lifetime, rollover: {max_usd: 1}",
+            "rollover: a lifetime window has none before it; use minute",
+        ),
         ("mode: off", "mode: 'False' must be 'enforce' or 'shadow'"),
         ("fit: 1.5", "fit: must be a valid boolean"),
         ("min_output_tokens: true", "min_output_tokens: must be a valid integer"),
@@ -330,7 +338,7 @@ def test_a_raise_and_its_budget_must_fit_a_ledger_together(tmp_path: Path) -> No
         """,
     )
 
-    assert "raised limit is more than a ledger can hold" in found[0]
+    assert "with its raises and rollover it is more than a ledger can hold" in found[0]
 
 
 def test_without_a_file_every_user_has_the_budget_of_the_settings() -> None:

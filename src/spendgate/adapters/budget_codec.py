@@ -169,6 +169,7 @@ def budget_as_json(budget: Budget) -> dict[str, object]:
         "limit_usd": usd_text(budget.limit_nano),
         "window": format_window(budget.window),
         "tz": budget.tz,
+        "rollover": _rollover_as_json(budget),
         "soft_cap": budget.soft_cap_ppm / PPM,
         "hard_cap": budget.hard_cap_ppm / PPM,
         "auto_downgrade": steps,
@@ -186,6 +187,12 @@ def budget_as_json(budget: Budget) -> dict[str, object]:
         "loop_guard": guard_as_json(budget.loop_guard),
         "expires_at": _instant_text(budget.expires_at),
     }
+
+
+def _rollover_as_json(budget: Budget) -> dict[str, str] | None:
+    if not budget.rollover_max_nano:
+        return None
+    return {"max_usd": usd_text(budget.rollover_max_nano)}
 
 
 def raise_as_json(raised: Raise) -> dict[str, object]:
@@ -249,6 +256,7 @@ def budget_of(row: BudgetRow, source: str = "file") -> Budget:
         on_store_error=row.on_store_error,
         loop_guard=guard_of(row.loop_guard),
         expires_at=row.expires_at,
+        rollover_max_nano=0 if row.rollover is None else nano_of(row.rollover.max_usd),
         source=source,
     )
 

@@ -39,6 +39,7 @@ from spendgate.domain.budget import (
 )
 from spendgate.domain.loop import LoopGuard
 from spendgate.domain.money import parse_usd
+from spendgate.domain.rollover import CALENDAR
 from spendgate.domain.scope import TAG_PREFIX, Scope, checked_dimension
 from spendgate.domain.window import WindowError, parse_time_zone
 
@@ -146,6 +147,12 @@ def _read_scope(value: object) -> str:
     return Scope.of(parts).text
 
 
+def _read_rollover(value: object) -> object:
+    if value is not None and as_mapping(value) is None:
+        raise ValueError("must be a mapping such as {max_usd: 50}")
+    return value
+
+
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -183,6 +190,12 @@ class LoopGuardRow(PolicyRow):
     minutes: Annotated[StrictInt, Field(ge=1, le=MINUTES_PER_DAY)]
 
 
+class RolloverRow(PolicyRow):
+    """How much of what a window leaves of its own limit the next one may spend."""
+
+    max_usd: Usd
+
+
 class BudgetRow(PolicyRow):
     """One budget, with every default of the policy file.
 
@@ -193,6 +206,7 @@ class BudgetRow(PolicyRow):
     scope: Annotated[str, BeforeValidator(_read_scope)]
     limit_usd: Usd
     window: Annotated[str, BeforeValidator(_read_window)] = "month"
+    rollover: Annotated[RolloverRow | None, BeforeValidator(_read_rollover)] = None
     tz: Annotated[str, BeforeValidator(_read_tz)] = "UTC"
     hard_cap: Fraction = Decimal("1.0")
     soft_cap: Annotated[Fraction, Field(validate_default=True)] = Decimal("0.8")
@@ -212,6 +226,22 @@ class BudgetRow(PolicyRow):
     on_store_error: Literal["refuse", "allow"] = "refuse"
     loop_guard: LoopGuardRow | None = None
     expires_at: Instant | None = None
+
+    @field_validator("rollover")
+    @classmethod
+    def _rollover_needs_a_window_before(
+        cls, value: RolloverRow | None, info: ValidationInfo
+    ) -> RolloverRow | None:
+        window = info.data.get("window")
+        if value is not None and window is not None and parse_window(window).kind not in CALENDAR:
+            raise ValueError(
+                f"a {window} window has none before it; use minute, hour, day, week or month, or "
+                "remove the line"
+            )
+        limit = info.data.get("limit_usd", Decimal(0))
+        if value is not None and limit + value.max_usd > LIMIT_USD_MAX:
+            raise ValueError(f"with limit_usd {limit:f} it is more than a ledger can hold")
+        return value
 
     @field_validator("hard_cap")
     @classmethod
@@ -333,7 +363,7 @@ _KNOWN = sorted(
     {"from", "to", "tags"}
     | {
         name
-        for row in (BudgetRow, LoopGuardRow, RaiseRow, DefaultsRow, ModelRow)
+        for row in (BudgetRow, LoopGuardRow, RolloverRow, RaiseRow, DefaultsRow, ModelRow)
         for name in row.model_fields
     }
 )

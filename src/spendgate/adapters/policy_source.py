@@ -247,10 +247,10 @@ def _orphans(
 def _too_large(budgets: Iterable[Budget], raises: Sequence[Raise], where: str) -> Iterator[str]:
     for budget in budgets:
         added = sum(one.amount_nano for one in raises if one.budget_id == budget.budget_id)
-        if budget.limit_nano + added > LIMIT_NANO_MAX:
+        if budget.limit_nano + budget.rollover_max_nano + added > LIMIT_NANO_MAX:
             yield (
-                f"{where}: budget {budget.budget_id!r}: limit_usd: the raised limit is more than "
-                "a ledger can hold (about 9.2 billion); lower it or a raise"
+                f"{where}: budget {budget.budget_id!r}: limit_usd: with its raises and rollover "
+                "it is more than a ledger can hold (about 9.2 billion); lower one of them"
             )
 
 

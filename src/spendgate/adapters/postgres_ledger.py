@@ -107,7 +107,7 @@ class PostgresLedger:
 
     def positions(self, claims: Sequence[Claim]) -> tuple[Position, ...]:
         """Return where budgets stand now, without locking anybody out."""
-        keys = list({key: None for claim in claims for key in claim.keys})
+        keys = list({key: None for claim in claims for key in claim.read_keys})
         rows = self._store.read(_SQL["read_balances"], key_columns(keys)) if keys else []
         balances = {BalanceKey(*parts): Balance(spent, held) for _, spent, held, *parts in rows}
         return positions_of(claims, balances)

@@ -2,8 +2,8 @@
 
 The first locks the balances in the order of their ids and reads what is locked; then every request
 is decided in turn on running balances; the second writes and commits. Balances come before holds in
-every transaction that takes new rows, and rolling windows before both, so that nobody waits in a
-circle.
+every transaction that takes new rows, and windows that are read together before both, so that
+nobody waits in a circle.
 """
 
 import hashlib
@@ -130,9 +130,9 @@ def array_text(ids: Iterable[int]) -> str:
 def _read(session: PostgresSession, requests: Sequence[ReserveRequest]) -> _Ledger:
     """Lock and read; each statement sees what was committed before it, so the locks come first."""
     claims = [claim for request in requests for claim in request.claims]
-    if windows := _rolling_windows(claims):
+    if windows := _joined_windows(claims):
         session.execute(_SQL["lock_windows"], (windows,))
-    keys = list({key: None for claim in claims for key in claim.keys})
+    keys = list({key: None for claim in claims for key in claim.read_keys})
     locked = session.execute(_SQL["lock_balances"], key_columns(keys)) if keys else None
     version = session.execute(_SQL["policy_version"])
     holds = session.execute(_SQL["existing_holds"], ([one.hold_id for one in requests],))
@@ -155,17 +155,18 @@ def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _rolling_windows(claims: Iterable[Claim]) -> list[int]:
+def _joined_windows(claims: Iterable[Claim]) -> list[int]:
+    """Return the locks of windows that are decided on several balances."""
     windows = {
         (claim.keys[0].budget_id, claim.keys[0].scope_value)
         for claim in claims
-        if len(claim.keys) > 1
+        if len(claim.read_keys) > 1
     }
     return sorted(_lock_number(*window) for window in windows)
 
 
 def _lock_number(budget_id: str, scope_value: str) -> int:
-    """Return the advisory lock of a rolling window; two that share one merely wait needlessly."""
+    """Return the advisory lock of joined windows; two that share one merely wait needlessly."""
     text = f"spendgate.window\n{budget_id}\n{scope_value}"
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)

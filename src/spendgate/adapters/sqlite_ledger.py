@@ -146,7 +146,7 @@ def _read_balances(
 ) -> tuple[dict[BalanceKey, Balance], dict[BalanceKey, int]]:
     balances: dict[BalanceKey, Balance] = {}
     ids: dict[BalanceKey, int] = {}
-    keys = [key for claim in claims for key in claim.keys]
+    keys = [key for claim in claims for key in claim.read_keys]
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         some = keys[start : start + _KEYS_AT_ONCE]
         sql = _repeated_marks("balances_by_keys", "keys", "(?, ?, ?)", len(some))

@@ -58,9 +58,12 @@ def list_budgets(home: Home = None, ledger: Ledger = None, as_json: Json = False
     if as_json:
         print_json([_as_json(policy, one, now) for one in policy.budgets])
         return
-    columns = ("id", "scope", "limit USD", "window", "soft", "hard", "mode", "owner", "expires")
+    columns = (
+        *("id", "scope", "limit USD", "carries", "window"),
+        *("soft", "hard", "mode", "owner", "expires"),
+    )
     rows = [_as_row(policy, one, now) for one in policy.budgets]
-    print_table(columns, rows, numbers=("limit USD", "soft", "hard"))
+    print_table(columns, rows, numbers=("limit USD", "carries", "soft", "hard"))
     for pause in pauses:
         say(f"paused: {pause.scope} since {pause.paused_at.isoformat()}: {pause.reason}")
 
@@ -75,6 +78,10 @@ def set_budget(
         str | None, typer.Option(help="minute … month, lifetime, or rolling:24h.")
     ] = None,
     tz: Annotated[str | None, typer.Option(help="IANA time zone of the window.")] = None,
+    rollover: Annotated[
+        str | None,
+        typer.Option(metavar="USD", help="The most carried into the next window; 'none' clears."),
+    ] = None,
     soft_cap: Annotated[
         str | None, typer.Option(metavar="FRACTION", help="Where downgrades start.")
     ] = None,
@@ -116,6 +123,8 @@ def set_budget(
         "alerts": None if alerts is None else alerts.split(","),
     }
     changes = {key: value for key, value in named.items() if value is not None}
+    if rollover is not None:
+        changes["rollover"] = None if rollover == NONE else {"max_usd": rollover}
     _put(settings_from(home, ledger), budget_id, changes)
 
 
@@ -152,7 +161,8 @@ def raise_budget(
     with opened_ledger(settings_from(home, ledger)) as opened:
         policy = opened.policies.policy()
         before = policy.limit(_existing(policy, budget_id), now)
-        if before + raised.amount_nano > LIMIT_NANO_MAX:
+        carried = _existing(policy, budget_id).rollover_max_nano
+        if before + carried + raised.amount_nano > LIMIT_NANO_MAX:
             raise PolicyError(f"budget {budget_id!r}: the raised limit is more than a ledger holds")
         opened.policies.put_raise(raised)
     until = "for good" if end is None else f"until {end.isoformat()}"
@@ -190,6 +200,7 @@ def _as_row(policy: Policy, budget: Budget, now: datetime) -> list[object]:
         budget.budget_id,
         budget.scope.text,
         f"{limit} + {usd_text(raised)}" if raised else limit,
+        usd_text(budget.rollover_max_nano) if budget.rollover_max_nano else "",
         shown["window"] if budget.tz == "UTC" else f"{shown['window']} {budget.tz}",
         budget.soft_cap_ppm / PPM,
         budget.hard_cap_ppm / PPM,

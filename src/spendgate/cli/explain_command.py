@@ -26,7 +26,10 @@ from spendgate.gateway.wire import CHAT, EMBEDDINGS
 NOBODY = "http://explain.invalid"
 """Stands for the model server where none is configured: explaining calls nobody."""
 TOKEN_SECONDS = 60
-AMOUNTS = ("limit_usd", "spent_usd", "held_usd", "remaining_usd", "worst_case_usd", "expected_usd")
+AMOUNTS = (
+    *("limit_usd", "carried_usd", "spent_usd", "held_usd", "remaining_usd"),
+    *("worst_case_usd", "expected_usd"),
+)
 
 
 def add_to(group: typer.Typer) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from spendgate.domain.loop import LoopGuard
 from spendgate.domain.revocation import NOTHING_REVOKED, Revocations
+from spendgate.domain.rollover import neighbour_keys
 from spendgate.domain.scope import Identity, Scope
 from spendgate.domain.upstream import Router, UpstreamSpec
 from spendgate.domain.window import Window, WindowSpec, format_window, parse_window, window_at
@@ -70,7 +71,14 @@ class Budget:
     on_store_error: str = "refuse"
     loop_guard: LoopGuard | None = None
     expires_at: datetime | None = None
+    rollover_max_nano: int = 0
+    """The most that a window takes over of what the one before it left; 0 for none."""
     source: str = "file"
+
+    @property
+    def own_nano(self) -> int:
+        """What each window may spend by itself: no raise, nothing carried."""
+        return self.limit_nano * self.hard_cap_ppm // PPM
 
     def step_from(self, model: str) -> str | None:
         """Return the model that this budget's chain puts in the place of `model`."""
@@ -121,24 +129,32 @@ class Claim:
     scope: Scope
     window: Window
     limit_nano: int
+    """The limit with its raises; what is carried from the window before comes on top."""
     keys: tuple["BalanceKey", ...] = field(init=False)
-    """The balance that this call moves, then those that are read with it (rolling windows)."""
+    """The balance that this call moves, then those that are added to it (rolling windows)."""
+    neighbours: tuple["BalanceKey", "BalanceKey"] | None = field(init=False)
+    """The balances of the windows before and after, where money is carried between them."""
 
     def __post_init__(self) -> None:
-        value = self.scope.value_text
+        budget_id, value = self.budget.budget_id, self.scope.value_text
         periods = (self.window.key, *self.window.also_keys)
-        keys = tuple(BalanceKey(self.budget.budget_id, value, period) for period in periods)
+        keys = tuple(BalanceKey(budget_id, value, period) for period in periods)
         object.__setattr__(self, "keys", keys)
+        neighbours = None
+        if self.budget.rollover_max_nano:
+            found = neighbour_keys(self.budget.window, self.budget.tz, self.window)
+            if found is not None:
+                before, after = found
+                neighbours = (
+                    BalanceKey(budget_id, value, before),
+                    BalanceKey(budget_id, value, after),
+                )
+        object.__setattr__(self, "neighbours", neighbours)
 
     @property
-    def soft_nano(self) -> int:
-        """The spend from which the soft cap's actions start."""
-        return self.limit_nano * self.budget.soft_cap_ppm // PPM
-
-    @property
-    def hard_nano(self) -> int:
-        """The spend that is never passed."""
-        return self.limit_nano * self.budget.hard_cap_ppm // PPM
+    def read_keys(self) -> tuple["BalanceKey", ...]:
+        """Every balance that the decision looks at."""
+        return self.keys if self.neighbours is None else (*self.keys, *self.neighbours)
 
 
 class BalanceKey(NamedTuple):

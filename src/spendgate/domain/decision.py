@@ -7,11 +7,12 @@ cap; the soft cap looks at what is settled plus the *expected* cost, because hol
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from spendgate.domain.budget import BalanceKey, Claim, Mode
+from spendgate.domain.budget import PPM, BalanceKey, Claim, Mode
 from spendgate.domain.money import PICO_PER_NANO, nano_from_pico
+from spendgate.domain.rollover import carried_nano
 
 
 class Decision(StrEnum):
@@ -73,6 +74,11 @@ class Balance:
     spent_nano: int = 0
     held_nano: int = 0
 
+    @property
+    def used_nano(self) -> int:
+        """What is gone, or may be."""
+        return self.spent_nano + self.held_nano
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -82,19 +88,34 @@ class Position:
     spent_nano: int
     held_nano: int
     is_binding: bool = False
+    carried_nano: int = 0
+    """What the limit is higher by because of the neighbouring windows, or lower."""
+    hard_nano: int = field(init=False)
+    """The spend that is never passed."""
     available_nano: int = field(init=False)
     """What can still be held; negative after a limit was lowered."""
 
     def __post_init__(self) -> None:
-        left = self.claim.hard_nano - self.spent_nano - self.held_nano
-        object.__setattr__(self, "available_nano", left)
+        hard = self.claim.limit_nano * self.claim.budget.hard_cap_ppm // PPM + self.carried_nano
+        object.__setattr__(self, "hard_nano", hard)
+        object.__setattr__(self, "available_nano", hard - self.spent_nano - self.held_nano)
+
+    @property
+    def limit_nano(self) -> int:
+        """The limit of this window: raises and what is carried included."""
+        return self.claim.limit_nano + self.carried_nano
+
+    @property
+    def soft_nano(self) -> int:
+        """The spend from which the soft cap's actions start."""
+        return self.limit_nano * self.claim.budget.soft_cap_ppm // PPM
 
     @property
     def status(self) -> Status:
         """`hard` when nothing is left to spend, or too little for the call just refused."""
-        if self.is_binding or self.spent_nano >= self.claim.hard_nano:
+        if self.is_binding or self.spent_nano >= self.hard_nano:
             return Status.HARD
-        return Status.SOFT if self.spent_nano >= self.claim.soft_nano else Status.OK
+        return Status.SOFT if self.spent_nano >= self.soft_nano else Status.OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +145,29 @@ class Refused:
 def positions_of(
     claims: Sequence[Claim], balances: Mapping[BalanceKey, Balance]
 ) -> tuple[Position, ...]:
-    """Return each claim's spent and held, the buckets of a rolling window added up."""
+    """Return each claim's spent and held, the buckets of a rolling window added up.
+
+    `balances` holds those of `Claim.read_keys` that exist.
+    """
     zero = Balance()
     positions: list[Position] = []
     for claim in claims:
         rows = [balances.get(key, zero) for key in claim.keys]
         spent, held = sum(row.spent_nano for row in rows), sum(row.held_nano for row in rows)
-        positions.append(Position(claim, spent, held))
+        carried = 0 if claim.neighbours is None else _carried(claim, balances)
+        positions.append(Position(claim, spent, held, carried_nano=carried))
     return tuple(positions)
+
+
+def _carried(claim: Claim, balances: Mapping[BalanceKey, Balance]) -> int:
+    assert claim.neighbours is not None  # noqa: S101 - the caller asks; this tells the types
+    before, after = map(balances.get, claim.neighbours)
+    return carried_nano(
+        claim.budget.own_nano,
+        claim.budget.rollover_max_nano,
+        None if before is None else before.used_nano,
+        0 if after is None else after.used_nano,
+    )
 
 
 def decide(
@@ -142,18 +178,25 @@ def decide(
 ) -> Granted | Refused:
     """Decide one call against all budgets that cover it.
 
-    A budget at its soft cap moves the call one step down its chain; a model that still doesn't fit
-    the hard caps in full is stepped down further. What then doesn't fit is shrunk to what all
-    budgets afford, if each allows that and its floor is kept. Shadow budgets never bind; what they
-    would have refused is reported beside the grant.
-
     Args:
         claims: the budgets that cover the call.
         candidates: the requested model and every model its chains lead to.
         model: the requested model.
         balances: the balances of all claims as read under the store's lock; a missing one is zero.
     """
-    positions = positions_of(claims, balances)
+    return decide_at(positions_of(claims, balances), candidates, model)
+
+
+def decide_at(
+    positions: tuple[Position, ...], candidates: Mapping[str, Candidate], model: str
+) -> Granted | Refused:
+    """Decide one call where the budgets that cover it stand.
+
+    A budget at its soft cap moves the call one step down its chain; a model that still doesn't fit
+    the hard caps in full is stepped down further. What then doesn't fit is shrunk to what all
+    budgets afford, if each allows that and its floor is kept. Shadow budgets never bind; what they
+    would have refused is reported beside the grant.
+    """
     enforcing = tuple(p for p in positions if p.claim.budget.mode is Mode.ENFORCE)
     shadowing = tuple(p for p in positions if p.claim.budget.mode is Mode.SHADOW)
     soft = [p for p in enforcing if is_soft(p, candidates[model])]
@@ -178,7 +221,7 @@ def decide(
 
 def is_soft(position: Position, candidate: Candidate) -> bool:
     """Tell whether a call would take a budget's spending past its soft cap."""
-    return position.spent_nano + candidate.expected_nano > position.claim.soft_nano
+    return position.spent_nano + candidate.expected_nano > position.soft_nano
 
 
 def _stepped_down(
@@ -210,9 +253,9 @@ def _refusal(
     short = [p for p in binding if least > p.available_nano]
     if not short:
         return None
-    exhausted = [p for p in short if p.spent_nano + least > p.claim.hard_nano]
+    exhausted = [p for p in short if p.spent_nano + least > p.hard_nano]
     worst = min(exhausted or short, key=lambda p: p.available_nano)
-    named = Position(worst.claim, worst.spent_nano, worst.held_nano, is_binding=bool(exhausted))
+    named = replace(worst, is_binding=bool(exhausted))
     return Refused(
         code=RefusalCode.EXHAUSTED if exhausted else RefusalCode.HELD,
         binding=named,

@@ -1,6 +1,6 @@
 """What would happen to a request, and why: the decision without its effects."""
 
-from spendgate.domain.decision import Balance, Granted, decide
+from spendgate.domain.decision import Granted, decide_at
 from spendgate.domain.money import format_usd
 from spendgate.gateway.admission import Prepared
 from spendgate.gateway.ports import Ledger
@@ -10,14 +10,16 @@ from spendgate.gateway.reply import budget_object
 def explained(prepared: Prepared, ledger: Ledger) -> dict[str, object]:
     """Decide a prepared call against the balances as they are, moving nothing."""
     positions = ledger.positions(prepared.claims)
-    balances = {p.claim.keys[0]: Balance(p.spent_nano, p.held_nano) for p in positions}
     request = prepared.request
-    verdict = decide(prepared.claims, request.candidates, request.model, balances)
+    verdict = decide_at(positions, request.candidates, request.model)
     shown: dict[str, object] = {
         "model_requested": request.model,
         "identity": dict(request.facts.scopes),
         "trusted": sorted(prepared.caller.identity.trusted),
-        "budgets": [budget_object(position) for position in verdict.positions],
+        "budgets": [
+            budget_object(one) | {"carried_usd": format_usd(one.carried_nano)}
+            for one in verdict.positions
+        ],
         "candidates": [
             {
                 "model": one.model,
@@ -43,6 +45,6 @@ def explained(prepared: Prepared, ledger: Ledger) -> dict[str, object]:
         "needed_usd": format_usd(verdict.needed_nano),
         "needed_for_model": verdict.model,
         "suggested_model": prepared.offers.suggestion(
-            prepared.claims, balances, (request.model, verdict.model), prepared.caller.models
+            positions, (request.model, verdict.model), prepared.caller.models
         ),
     }

@@ -1,6 +1,6 @@
 """What a call could be served by: the requested model and its chains, each at its worst cost."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from spendgate.domain.bound import (
@@ -12,7 +12,7 @@ from spendgate.domain.bound import (
     input_tokens_max,
 )
 from spendgate.domain.budget import Claim, ModelLimits, Policy
-from spendgate.domain.decision import Balance, BalanceKey, Candidate, Granted, decide
+from spendgate.domain.decision import Candidate, Granted, Position, decide_at
 from spendgate.domain.money import nano_from_pico
 from spendgate.domain.price import PriceBook
 from spendgate.errors import InvalidRequestError
@@ -93,8 +93,7 @@ class Offers:
 
     def suggestion(
         self,
-        claims: Sequence[Claim],
-        balances: Mapping[BalanceKey, Balance],
+        positions: tuple[Position, ...],
         refused: Iterable[str],
         allowed: Sequence[str] | None,
     ) -> str | None:
@@ -102,12 +101,12 @@ class Offers:
         excluded = set(refused)
         named = {step.to_model for one in self._policy.budgets for step in one.auto_downgrade}
         named |= set(self._policy.models)
-        fitting = self._fitting(named - excluded, claims, balances, allowed)
+        fitting = self._fitting(named - excluded, positions, allowed)
         if fitting:
             return max(fitting, key=lambda one: (one.expected_nano, one.model)).model
         family = self._call.model.split("-", 1)[0]
         alike = {one for one in self._book.models() if one.split("-", 1)[0] == family}
-        fitting = self._fitting(alike - excluded - named, claims, balances, allowed)
+        fitting = self._fitting(alike - excluded - named, positions, allowed)
         return (
             min(fitting, key=lambda one: (one.expected_nano, one.model)).model if fitting else None
         )
@@ -122,8 +121,7 @@ class Offers:
     def _fitting(
         self,
         models: Iterable[str],
-        claims: Sequence[Claim],
-        balances: Mapping[BalanceKey, Balance],
+        positions: tuple[Position, ...],
         allowed: Sequence[str] | None,
     ) -> list[Candidate]:
         found: list[Candidate] = []
@@ -134,7 +132,7 @@ class Offers:
                 continue
             candidate = self._possible(model)
             if candidate is not None and isinstance(
-                decide(claims, {model: candidate}, model, balances), Granted
+                decide_at(positions, {model: candidate}, model), Granted
             ):
                 found.append(candidate)
         return found

@@ -68,7 +68,7 @@ def budget_object(position: Position) -> dict[str, object]:
         "budget_id": claim.budget.budget_id,
         "scope": claim.scope.text,
         "window": format_window(claim.budget.window),
-        "limit_usd": _plain(claim.limit_nano),
+        "limit_usd": _plain(position.limit_nano),
         "spent_usd": format_usd(position.spent_nano),
         "held_usd": format_usd(position.held_nano),
         "remaining_usd": format_usd(position.available_nano),
@@ -172,7 +172,7 @@ def _budget_message(refused: Refused, suggested_model: str | None) -> str:
     window = format_window(claim.budget.window)
     text = (
         f"budget '{claim.budget.budget_id}' for {claim.scope.text} ({window}) has "
-        f"{_plain(max(position.available_nano, 0))} USD left of {_plain(claim.limit_nano)}: "
+        f"{_plain(max(position.available_nano, 0))} USD left of {_plain(position.limit_nano)}: "
         f"{_plain(position.spent_nano)} spent, {_plain(position.held_nano)} held by calls in "
         f"flight; this call needs {_plain(refused.needed_nano)} with {refused.model}"
     )

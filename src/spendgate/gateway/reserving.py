@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
-from spendgate.domain.decision import Balance, Decision, Granted, RefusalCode, Refused
+from spendgate.domain.decision import Decision, Granted, RefusalCode, Refused
 from spendgate.domain.event import Charge, DecisionRecord
 from spendgate.domain.hold import HoldState
 from spendgate.domain.reservation import (
@@ -213,12 +213,9 @@ class Reserving:
         return Admission(prepared, granted, body)
 
     async def _refused(self, prepared: Prepared, refused: Refused) -> Reply:
-        balances = {p.claim.keys[0]: Balance(p.spent_nano, p.held_nano) for p in refused.positions}
         tried = (prepared.call.model, refused.model)
         suggested = await self._lanes.run(
-            lambda: prepared.offers.suggestion(
-                prepared.claims, balances, tried, prepared.caller.models
-            )
+            lambda: prepared.offers.suggestion(refused.positions, tried, prepared.caller.models)
         )
         await self._record(refusal_record(prepared, refused, suggested))
         note = replace(prepared.arrival.note, positions=refused.positions)

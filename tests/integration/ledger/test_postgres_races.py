@@ -107,6 +107,27 @@ def test_a_rolling_window_s_reserves_go_one_by_one_even_on_its_first_money(
     assert till.totals("hour") == (0, 60)
 
 
+def test_a_late_clock_waits_for_what_a_fast_one_carries_into_a_day_without_a_row(
+    till: "Till", open_till: "OpenTill"
+) -> None:
+    made = till.budget("each", "user:*", 100)
+    till.ledger.policies.put_budgets([replace(made, rollover_max_nano=50)])
+    till.reserve("a row for today", 0)
+    fast = till.request("fast", 150, at=till.noon + timedelta(days=1))
+    slow = till.request("slow", 60)
+
+    with ThreadPoolExecutor(2) as pool:
+        with rows_locked(till, "LOCK TABLE hold IN SHARE MODE"):
+            both = [pool.submit(till.ledger.reserve, [fast])]
+            wait_until(lambda: waiting_for_locks(till) == 1)
+            both.append(pool.submit(open_till().ledger.reserve, [slow]))
+            wait_until(lambda: waiting_for_locks(till) == 2)
+        verdicts = [one.result()[0] for one in both]
+
+    assert [type(one).__name__ for one in verdicts] == ["Granted", "Refused"]
+    assert till.totals("each") == (0, 150)
+
+
 def test_one_hold_id_without_budgets_is_granted_to_one_of_eight(
     till: "Till", open_till: "OpenTill"
 ) -> None:

@@ -15,6 +15,7 @@ from spendgate.domain.budget import (
     find_loop,
     parse_window,
 )
+from spendgate.domain.decision import Position
 from spendgate.domain.scope import Identity, Scope
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -127,10 +128,10 @@ def test_caps_are_parts_of_the_raised_limit_rounded_down() -> None:
     capped = budget("a", limit=1000, soft_cap_ppm=333_333, hard_cap_ppm=900_001)
     policy = Policy((capped,), raises=(Raise("r", "a", 1, "one more nano"),))
 
-    claim = only_claim(policy)
+    position = Position(only_claim(policy), 0, 0)
 
-    assert claim.soft_nano == 333
-    assert claim.hard_nano == 900
+    assert position.soft_nano == 333
+    assert position.hard_nano == 900
 
 
 def test_a_claim_names_the_balance_of_its_value_and_window() -> None:

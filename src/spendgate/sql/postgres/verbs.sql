@@ -2,8 +2,8 @@
 SELECT value::bigint FROM meta WHERE key = 'policy_version'
 
 -- name: lock_windows
--- A rolling window adds up many balances, some of which don't exist yet and can't be locked: its
--- reserves go one by one. The keys come sorted.
+-- A rolling window adds up many balances, and one that carries money looks at its neighbours. Some
+-- of them don't exist yet and can't be locked, so these reserves go one by one. The keys come sorted.
 SELECT pg_advisory_xact_lock(one) FROM unnest(%s::bigint[]) AS one
 
 -- name: lock_balances
