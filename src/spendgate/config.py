@@ -4,6 +4,7 @@ Every field is read from `SPENDGATE_<NAME>`. The names of the two source recipes
 (`DATABRICKS_BASE_URL`, `BUDGET_DEFAULT_LIMIT` …); ours win. Secrets print as `**********`.
 """
 
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +16,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 def _names(own: str, *aliases: str) -> AliasChoices:
     """Return the variables that fill a field, ours first; the bare field name is none of them."""
     return AliasChoices(f"SPENDGATE_{own.upper()}", *aliases)
+
+
+def secret_named(variable: str) -> SecretStr | None:
+    """Return the secret in an environment variable that a policy's `key: env:NAME` names."""
+    value = os.environ.get(variable)
+    return SecretStr(value) if value else None
 
 
 SQLITE_SCHEME = "sqlite:///"

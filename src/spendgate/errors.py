@@ -8,6 +8,7 @@ SpendgateError
 ├── ForbiddenError           a claim, a model or a scope the caller may not use
 ├── PolicyError              a policy file or a budget is wrong: names file, budget and field
 ├── PriceError               a price row is wrong, or a model has none
+├── CredentialsError         a model server's key can't be had now; nothing was sent
 ├── LedgerUnavailableError   the ledger can't answer now; nothing was reserved (fails closed)
 ├── LedgerBrokenError        the ledger's file or schema is damaged or from another version
 ├── SinkUnavailableError     the spend sink can't take a batch now; nothing is lost
@@ -56,6 +57,10 @@ class PolicyError(SpendgateError):
 
 class PriceError(SpendgateError):
     """A price row is wrong, or a model that must have a price has none."""
+
+
+class CredentialsError(SpendgateError):
+    """The key of a model server can't be had now; nothing was sent, so nothing was billed."""
 
 
 class LedgerUnavailableError(SpendgateError):

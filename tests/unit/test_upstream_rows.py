@@ -131,6 +131,7 @@ def test_a_workspace_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ("url: http://h, kind: azure", "kind: 'azure' must be 'openai' or 'databricks'"),
         ("url: http://h, path: openai", "path: is for kind: databricks"),
         ("kind: databricks, path: gateway", "path: 'gateway' must be 'invocations', 'openai' or"),
+        ("kind: databricks, url: https://w/serving-endpoints", "must be the workspace alone"),
         ("url: http://h, models: [1]", "models.0: must be text"),
         ("url: http://h, model: [a]", "model: unknown key; did you mean models?"),
         ("url: http://h, aliases: [a]", "aliases: must be a valid dictionary"),
@@ -213,7 +214,7 @@ texts = st.text("abcxyz-.", min_size=1, max_size=6)
 specs = st.builds(
     UpstreamSpec,
     st.from_regex(r"[a-z][a-z0-9._:-]{0,5}", fullmatch=True),
-    st.just("https://h.example/v1"),
+    st.just("https://h.example"),
     st.just(UpstreamKind.DATABRICKS),
     st.sampled_from(WorkspacePath),
     st.sampled_from([None, "env:KEY", "file:/run/key"]),

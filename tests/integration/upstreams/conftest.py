@@ -1,0 +1,154 @@
+"""Simulators behind real sockets, one of them inside a Databricks workspace with OAuth."""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from spendgate.simulator.app import create_app
+from spendgate.simulator.settings import SimulatorSettings
+
+Json = dict[str, Any]
+CLIENT_ID, CLIENT_SECRET = "0000-service-principal", "sp-secret"
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """Run an app in this process, behind a real socket; gives its URL."""
+    config = uvicorn.Config(app, log_level="error", ws="none", lifespan="off")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 30
+        while not server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(timeout=10)
+
+
+class Simulated:
+    """One simulator: its URL, what it was sent, and its bill."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def bill(self) -> Json:
+        return httpx.get(f"{self.url}/bill").raise_for_status().json()
+
+
+class Workspace(Simulated):
+    """A workspace: a token server, and a simulator that answers to its tokens alone."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.tokens: list[str] = []
+        self.expires_in = 3600
+        self.refused: set[str] = set()
+        self.refuses_all = False
+        self.answers = threading.Event()
+        self.answers.set()
+        self.requests: list[tuple[str, dict[str, str], Json]] = []
+        self._simulator = create_app(SimulatorSettings())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path == "/.well-known/databricks-config":
+            await _answer(send, 200, {"oidc_endpoint": f"{self.url}/oidc"})
+        elif path == "/oidc/.well-known/oauth-authorization-server":
+            endpoints = {
+                "authorization_endpoint": f"{self.url}/oidc/v1/authorize",
+                "token_endpoint": f"{self.url}/oidc/v1/token",
+            }
+            await _answer(send, 200, endpoints)
+        elif path == "/oidc/v1/token":
+            await self._token(send)
+        elif path in {"/bill", "/health"}:
+            await self._simulator(scope, receive, send)
+        else:
+            await self._model_call(scope, receive, send)
+
+    async def _token(self, send: Send) -> None:
+        if not self.answers.is_set():
+            # Never answers, as far as a client can tell; the connection stays open.
+            import asyncio  # noqa: PLC0415
+
+            while not self.answers.is_set():
+                await asyncio.sleep(0.02)
+        token = f"token-{len(self.tokens) + 1}-{os.urandom(4).hex()}"
+        self.tokens.append(token)
+        grant = {"access_token": token, "token_type": "Bearer", "expires_in": self.expires_in}
+        await _answer(send, 200, grant)
+
+    async def _model_call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        self.requests.append((scope["path"], headers, json.loads(body)))
+        token = headers.get("authorization", "").removeprefix("Bearer ")
+        if self.refuses_all or token in self.refused or token not in self.tokens:
+            await _answer(send, 401, {"error_code": 401, "message": "invalid access token"})
+            return
+
+        async def again() -> Message:
+            return {"type": "http.request", "body": sent, "more_body": False}
+
+        sent, path = body, scope["path"]
+        if path.startswith("/ai-gateway/mlflow"):
+            # The gateway reports by its tags, so the bill is told apart by them.
+            tags = json.loads(headers.get("databricks-ai-gateway-request-tags", "{}"))
+            named = {"client_request_id": tags.get("client_request_id", "")}
+            sent = json.dumps({**json.loads(body), **named}).encode()
+            path = path.removeprefix("/ai-gateway/mlflow")
+        lengths = (b"content-length", str(len(sent)).encode())
+        kept = [pair for pair in scope["headers"] if pair[0] != b"content-length"]
+        inner = {**scope, "path": path, "raw_path": path.encode(), "headers": [*kept, lengths]}
+        await self._simulator(inner, again, send)
+
+
+async def _answer(send: Send, status: int, body: Json) -> None:
+    data = json.dumps(body).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": data})
+
+
+@pytest.fixture
+def workspace(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A workspace that the environment names with a service principal's credentials."""
+    made = Workspace()
+    with served(made) as url:
+        made.url = url
+        monkeypatch.setenv("DATABRICKS_HOST", url)
+        monkeypatch.setenv("DATABRICKS_CLIENT_ID", CLIENT_ID)
+        monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", CLIENT_SECRET)
+        monkeypatch.setenv("DATABRICKS_CONFIG_FILE", os.devnull)
+        yield made
+        made.answers.set()
+
+
+@pytest.fixture
+def simulator() -> Callable[..., AbstractContextManager[Simulated]]:
+    """Run a simulator with settings of the test's own."""
+
+    @contextmanager
+    def run(**settings: Any) -> Iterator[Simulated]:
+        with served(create_app(SimulatorSettings(**settings))) as url:
+            yield Simulated(url)
+
+    return run
