@@ -1,25 +1,25 @@
 """Any OpenAI-compatible model server over HTTP: one call per hold, never retried underneath."""
 
 import json
-import math
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from typing import cast
-from urllib.parse import urlsplit
 
 import httpx
 
-from spendgate.errors import HostError
+from spendgate.adapters.openai_answer import (
+    ANSWER_BYTES_MAX,
+    KEEPALIVE_SECONDS,
+    is_event_stream,
+    parsed_answer,
+    request_headers,
+    retry_after_seconds,
+    shown_host,
+)
+from spendgate.adapters.upstream_request import base_url
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamLost, UpstreamNotSent, UpstreamOutcome
 
-KEEPALIVE_SECONDS = 2.0
-"""Shorter than any server's own (uvicorn: 5 s), so that no call meets a connection being closed."""
-
 CONNECTIONS_MAX = 256
-ANSWER_BYTES_MAX = 64 * 1024 * 1024
-"""No answer to one call is larger; a server that never ends must not fill the memory."""
-
 _NOT_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -41,13 +41,10 @@ class OpenAIUpstream:
         connect_seconds: float = 5.0,
     ) -> None:
         self._base = base_url(url)
-        self.name = urlsplit(self._base).netloc.rpartition("@")[2]
-        headers = {"content-type": "application/json", "accept": "application/json"}
-        if api_key:
-            headers["authorization"] = f"Bearer {api_key}"
+        self.name = shown_host(self._base)
         self._timeout_seconds = timeout_seconds
         self._client = httpx.Client(
-            headers=headers,
+            headers=request_headers(api_key),
             timeout=httpx.Timeout(timeout_seconds, connect=connect_seconds),
             limits=httpx.Limits(
                 max_connections=CONNECTIONS_MAX,
@@ -72,7 +69,8 @@ class OpenAIUpstream:
             return UpstreamNotSent(type(error).__name__)
         except httpx.HTTPError as error:
             return UpstreamLost(type(error).__name__)
-        return UpstreamAnswer(response.status_code, _json_object(answer), _retry_after(response))
+        retry_after = retry_after_seconds(response.headers.get("retry-after", ""))
+        return UpstreamAnswer(response.status_code, parsed_answer(answer), retry_after)
 
     def stream(
         self, route: str, body: Mapping[str, object]
@@ -91,7 +89,8 @@ class OpenAIUpstream:
             return UpstreamNotSent(type(error).__name__)
         except httpx.HTTPError as error:
             return UpstreamLost(type(error).__name__)
-        return UpstreamAnswer(response.status_code, _json_object(answer), _retry_after(response))
+        retry_after = retry_after_seconds(response.headers.get("retry-after", ""))
+        return UpstreamAnswer(response.status_code, parsed_answer(answer), retry_after)
 
     def close(self) -> None:
         """Close all connections."""
@@ -125,23 +124,6 @@ class OpenAIUpstreamStream:
         self._response.close()
 
 
-def is_event_stream(status: int, content_type: str) -> bool:
-    """Say whether an answer comes in pieces: every 2xx that doesn't say that it is JSON."""
-    return 200 <= status < 300 and "json" not in content_type.lower()
-
-
-def base_url(url: str) -> str:
-    """Return the URL that routes are appended to; a bare host gets the usual `/v1`.
-
-    Raises:
-        HostError: if the text is no http(s) URL.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise HostError(f"--upstream must be a URL such as http://127.0.0.1:8000/v1, got {url!r}")
-    return url.rstrip("/") if parts.path.strip("/") else f"{url.rstrip('/')}/v1"
-
-
 def _read(response: httpx.Response, deadline: float) -> bytes:
     """Read an answer; httpx limits the time between two chunks, this limits their sum."""
     answer = bytearray()
@@ -152,26 +134,3 @@ def _read(response: httpx.Response, deadline: float) -> bytes:
         if len(answer) > ANSWER_BYTES_MAX:
             raise httpx.ReadError("the answer is too long", request=response.request)
     return bytes(answer)
-
-
-def _json_object(answer: bytes) -> Mapping[str, object] | None:
-    try:
-        # NaN and Infinity are no JSON, and what can't be sent on as JSON must not get further.
-        parsed = json.loads(answer, parse_constant=lambda _: None, parse_float=_finite)
-    except (ValueError, RecursionError):
-        return None
-    return cast("Mapping[str, object]", parsed) if isinstance(parsed, dict) else None
-
-
-def _finite(text: str) -> float | None:
-    value = float(text)  # 1e999 becomes Infinity
-    return value if math.isfinite(value) else None
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds of a Retry-After header; its date form is rare and ignored."""
-    try:
-        seconds = float(response.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds <= 3600 else None

@@ -1,15 +1,25 @@
 """The whole way of a call: admit, ask the upstream, end; an answer for whatever happens between."""
 
-from spendgate.gateway.admission import Incoming
+from dataclasses import replace
+
+from spendgate.gateway.admission import Admission, Incoming
 from spendgate.gateway.lanes import Lanes
-from spendgate.gateway.outcome import Ending, Verb, judge
+from spendgate.gateway.outcome import CUT_OFF, Ending, judge
 from spendgate.gateway.parts import GateParts
-from spendgate.gateway.ports import AsyncUpstream
+from spendgate.gateway.ports import (
+    AsyncUpstream,
+    UpstreamAnswer,
+    UpstreamLost,
+    UpstreamNotSent,
+    UpstreamOutcome,
+)
 from spendgate.gateway.reply import Reply
 from spendgate.gateway.reserving import Reserving
 from spendgate.gateway.settling import Settling
-
-CUT_OFF = Ending(Verb.EXPIRE, 500, problem="the call was cut off inside the gate")
+from spendgate.gateway.stream_form import streamed_form
+from spendgate.gateway.stream_meter import stream_meter
+from spendgate.gateway.streamed_call import StreamedCall
+from spendgate.gateway.wire import wants_stream_usage
 
 
 class Calling:
@@ -30,12 +40,44 @@ class Calling:
         ending = CUT_OFF
         try:
             outcome = await self._upstream.call(incoming.route, admitted.body)
-            ending = judge(
-                outcome,
-                bills_5xx=self._parts.terms.bills_5xx,
-                write_ttl=admitted.prepared.offers.write_ttl,
-            )
+            ending = self._judged(admitted, outcome)
         finally:
             # Also when the thread or task is told to die: what may have been sent is charged.
             reply = await self._lanes.protected(self.settling.finish(admitted, ending))
         return reply
+
+    async def stream(self, incoming: Incoming) -> Reply | StreamedCall:
+        """Answer one request that asks for a stream.
+
+        Returns a reply where nothing comes in pieces: a refusal, a failure, or a whole answer,
+        which then has `chunks`.
+        """
+        admitted = await self.reserving.admit(incoming)
+        if isinstance(admitted, Reply):
+            return _as_stream(admitted, incoming.route, wants_stream_usage(incoming.body))
+        wants_usage = wants_stream_usage(admitted.prepared.call.body)
+        try:
+            opened = await self._upstream.stream(incoming.route, admitted.body)
+        except BaseException:
+            await self._lanes.protected(self.settling.finish(admitted, CUT_OFF))
+            raise
+        if isinstance(opened, UpstreamAnswer | UpstreamNotSent | UpstreamLost):
+            ending = self._judged(admitted, opened)
+            reply = await self._lanes.protected(self.settling.finish(admitted, ending))
+            return _as_stream(reply, incoming.route, wants_usage)
+        meter = stream_meter(incoming.route, wants_usage=wants_usage)
+        return StreamedCall(admitted, opened, meter, self._parts, self._lanes, self.settling)
+
+    def _judged(self, admitted: Admission, outcome: UpstreamOutcome) -> Ending:
+        return judge(
+            outcome,
+            bills_5xx=self._parts.terms.bills_5xx,
+            write_ttl=admitted.prepared.offers.write_ttl,
+        )
+
+
+def _as_stream(reply: Reply, route: str, wants_usage: bool) -> Reply:
+    """Give an answer of status 200 the form that was asked for."""
+    if reply.status != 200 or reply.chunks is not None:
+        return reply
+    return replace(reply, chunks=streamed_form(route, reply.body, wants_usage=wants_usage))

@@ -1,11 +1,15 @@
 """The gate: admit → call → settle, with an answer for everything that can happen in between."""
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Executor
 
 from spendgate.domain.price import PriceBook
 from spendgate.gateway.admission import Admission, Incoming
+from spendgate.gateway.async_gateway import AsyncGateway
 from spendgate.gateway.calling import Calling
 from spendgate.gateway.current_rules import CurrentRules
+from spendgate.gateway.draining import Draining
 from spendgate.gateway.explanation import explained
 from spendgate.gateway.hold_end import HoldEnds
 from spendgate.gateway.idempotency import KeptAnswers
@@ -13,6 +17,7 @@ from spendgate.gateway.lanes import ThreadLanes, run_now
 from spendgate.gateway.outcome import Ending
 from spendgate.gateway.parts import GateParts
 from spendgate.gateway.ports import (
+    AsyncUpstream,
     Clock,
     Ledger,
     TokenVerifier,
@@ -25,6 +30,8 @@ from spendgate.gateway.ports import (
 )
 from spendgate.gateway.repetition import Repetitions
 from spendgate.gateway.reply import Reply
+from spendgate.gateway.stream_chunk import StreamChunk
+from spendgate.gateway.streamed_call import StreamedCall
 from spendgate.gateway.terms import Terms
 from spendgate.gateway.wire import Host
 
@@ -54,6 +61,7 @@ class Gateway:
             terms=terms,
             kept=KeptAnswers(terms.answers_kept_max, terms.answers_bytes_max),
             repetitions=Repetitions(),
+            draining=Draining(terms.draining_max),
         )
         self._ends = HoldEnds(ledger)
         self._calling = Calling(
@@ -72,7 +80,7 @@ class Gateway:
         """Answer one request; every failure is a reply, nothing is raised.
 
         Args:
-            route: `chat/completions` or `embeddings`.
+            route: `chat/completions`, `responses` or `embeddings`.
             body: the client's JSON.
             host: the front door it came through.
             headers: request headers with lower-case names; `authorization` and `x-spend-*` are
@@ -81,6 +89,26 @@ class Gateway:
         """
         incoming = Incoming(route, body, host, headers or {}, vouched)
         return run_now(self._calling.handle(incoming))
+
+    def stream(
+        self,
+        route: str,
+        body: Mapping[str, object],
+        *,
+        host: Host,
+        headers: Mapping[str, str] | None = None,
+        vouched: Mapping[str, str] | None = None,
+    ) -> Reply | Generator[StreamChunk]:
+        """Answer one request that asks for a stream; nothing is raised.
+
+        A reply is a refusal, a failure before the first chunk, or a whole answer with `chunks`. A
+        generator that is closed before its end says that the client has left.
+        """
+        incoming = Incoming(route, body, host, headers or {}, vouched, may_stream=True)
+        answer = run_now(self._calling.stream(incoming))
+        if isinstance(answer, Reply):
+            return answer
+        return run_now(answer.begin()) or _chunks(answer)
 
     def admit(
         self,
@@ -117,6 +145,10 @@ class Gateway:
         prepared = run_now(reserving.prepare(arrival, is_recorded=False))
         return explained(prepared, self._parts.ledger)
 
+    def on_event_loop(self, upstream: AsyncUpstream, threads: Executor) -> AsyncGateway:
+        """Return this same gate for an event loop; `threads` look at the ledger for it."""
+        return AsyncGateway(self._parts, self._ends, upstream, threads)
+
     def refresh(self) -> None:
         """Reread policy and prices if they changed; a reserve notices a change by itself."""
         self._parts.rules.refresh()
@@ -124,6 +156,22 @@ class Gateway:
     def settle_late(self) -> int:
         """Repeat the ends of holds that the ledger couldn't take; return how many still wait."""
         return self._ends.repeat()
+
+
+def _chunks(call: StreamedCall) -> Generator[StreamChunk]:
+    try:
+        while chunks := run_now(call.read()):
+            yield from chunks
+    finally:
+        if not call.is_over:
+            call.leave()
+            # Not a daemon: a process that ends waits until the money is settled.
+            threading.Thread(target=_read_on, args=(call,), name="spendgate-drain").start()
+
+
+def _read_on(call: StreamedCall) -> None:
+    while run_now(call.read()):
+        pass
 
 
 class _BlockingUpstream:

@@ -45,6 +45,7 @@ class KeptAnswers:
         if self._kept_max == 0:
             return
         size_bytes = len(json.dumps(reply.body))
+        size_bytes += sum(len(chunk.data) for chunk in reply.chunks or ())
         if size_bytes > self._bytes_max:
             return
         with self._lock:

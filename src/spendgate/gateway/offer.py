@@ -17,7 +17,7 @@ from spendgate.domain.money import nano_from_pico
 from spendgate.domain.price import PriceBook
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.terms import Terms
-from spendgate.gateway.wire import CHAT, Call
+from spendgate.gateway.wire import EMBEDDINGS, Call
 
 _NO_LIMITS = ModelLimits()
 
@@ -127,8 +127,9 @@ class Offers:
         found: list[Candidate] = []
         for model in models:
             price = self._book.price_for(model, geo=self._terms.geo, at=self._at)
-            is_chat = price is not None and price.kind == "chat"
-            if is_chat != (self._call.route == CHAT) or not (allowed is None or model in allowed):
+            is_embedding = price is None or price.kind != "chat"
+            is_allowed = allowed is None or model in allowed
+            if is_embedding != (self._call.route == EMBEDDINGS) or not is_allowed:
                 continue
             candidate = self._possible(model)
             if candidate is not None and isinstance(
@@ -153,7 +154,7 @@ class Offers:
         return self._bounds[key]
 
     def _tokens_wanted(self, model: str, limits: ModelLimits) -> int:
-        if self._call.route != CHAT:
+        if self._call.route == EMBEDDINGS:
             return 0
         default = self._policy.defaults.max_output_tokens or self._terms.default_max_tokens
         wanted = self._call.max_tokens or default

@@ -37,6 +37,9 @@ class Ending:
     retry_after_seconds: float | None = None
 
 
+CUT_OFF = Ending(Verb.EXPIRE, 500, problem="the call was cut off inside the gate")
+
+
 def judge(outcome: UpstreamOutcome, *, bills_5xx: bool, write_ttl: str | None = None) -> Ending:
     """Read an upstream's outcome into an ending.
 
@@ -57,7 +60,7 @@ def judge(outcome: UpstreamOutcome, *, bills_5xx: bool, write_ttl: str | None = 
         verb=_failed_verb(outcome.status, bills_5xx),
         status=outcome.status if outcome.status >= 400 else 502,
         problem=f"the model server answered {outcome.status}",
-        upstream_code=_code(outcome.body),
+        upstream_code=upstream_code(outcome.body),
         retry_after_seconds=outcome.retry_after_seconds,
     )
 
@@ -82,7 +85,7 @@ def _failed_verb(status: int, bills_5xx: bool) -> Verb:
     return Verb.VOID
 
 
-def _code(body: Mapping[str, object] | None) -> str | None:
+def upstream_code(body: Mapping[str, object] | None) -> str | None:
     """Return the upstream's machine-readable code; its prose may repeat a prompt."""
     outer = json_object(body)
     inner = json_object(outer.get("error"))

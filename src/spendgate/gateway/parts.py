@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spendgate.gateway.current_rules import CurrentRules
+from spendgate.gateway.draining import Draining
 from spendgate.gateway.idempotency import KeptAnswers
 from spendgate.gateway.ports import Clock, Ledger, TokenVerifier
 from spendgate.gateway.repetition import Repetitions
@@ -23,3 +24,4 @@ class GateParts:
     terms: Terms
     kept: KeptAnswers
     repetitions: Repetitions
+    draining: Draining

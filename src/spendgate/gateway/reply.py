@@ -10,6 +10,7 @@ from spendgate.domain.decision import Position, RefusalCode, Refused
 from spendgate.domain.money import format_usd
 from spendgate.domain.window import format_window
 from spendgate.gateway.json_object import json_list, json_object
+from spendgate.gateway.stream_chunk import StreamChunk
 from spendgate.gateway.wire import Host
 
 HELD_RETRY_SECONDS = 1.0
@@ -23,6 +24,8 @@ class Reply:
     body: dict[str, object]
     retry_after_seconds: float | None = None
     is_replay: bool = field(default=False, compare=False)
+    chunks: tuple[StreamChunk, ...] | None = None
+    """The answer as a stream, for a client that asked for one; the body then is what it says."""
 
 
 @dataclass(frozen=True, slots=True)

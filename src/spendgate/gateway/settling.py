@@ -31,25 +31,34 @@ class Settling:
     async def settle(self, admission: Admission, ending: Ending) -> SpendNote:
         """End the hold of an admitted call as the outcome says."""
         at = self._parts.clock()
-        prepared, granted = admission.prepared, admission.granted
+        prepared = admission.prepared
         charge = charge_of(admission, ending, at)
         settlement = Settlement(admission.hold_id, charge, at)
         positions = await self._lanes.end(HoldEnd(ending.verb, settlement, prepared.claims))
         if ending.verb is Verb.VOID:
             self._parts.repetitions.leave(prepared)
+        note = self.note(admission)
         return replace(
-            prepared.arrival.note,
+            note,
+            cost_nano=shown_cost_nano(admission, ending, charge),
+            usage_source=charge.usage_source,
+            # Without an answer those of the reservation: no reply is held back for them.
+            positions=note.positions if positions is None else positions,
+        )
+
+    def note(self, admission: Admission) -> SpendNote:
+        """Return what is known of an admitted call's spend before it ends."""
+        granted = admission.granted
+        return replace(
+            admission.prepared.arrival.note,
             decision=granted.decision.value,
             model_served=granted.candidate.model,
-            cost_nano=shown_cost_nano(admission, ending, charge),
             reserved_nano=granted.amount_nano,
             max_tokens_granted=granted.tokens,
             max_tokens_source=admission.max_tokens_source,
             tools_disabled=granted.tools_disabled,
             price_version=granted.candidate.price_version,
-            usage_source=charge.usage_source,
-            # Without an answer those of the reservation: no reply is held back for them.
-            positions=granted.positions if positions is None else positions,
+            positions=granted.positions,
         )
 
     def keep(self, admission: Admission, reply: Reply) -> None:

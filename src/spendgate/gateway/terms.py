@@ -14,4 +14,5 @@ class Terms:
     hold_seconds: float = 320.0
     bills_5xx: bool = True
     answers_kept_max: int = 1000
+    draining_max: int = 256
     answers_bytes_max: int = 64 * 1024 * 1024

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from spendgate.gateway.json_object import json_list, json_object
-from spendgate.gateway.wire import CHAT, MAX_TOKENS_FIELDS, Call
+from spendgate.gateway.wire import CHAT, EMBEDDINGS, MAX_TOKENS_FIELDS, RESPONSES, Call
 
 _CHAT_FIELDS = frozenset({"max_tokens", "max_completion_tokens"})
 
@@ -28,8 +28,14 @@ def upstream_body(
         if not used & _CHAT_FIELDS:
             used.add("max_tokens")  # a chat server may not know the Responses API's name
         body |= dict.fromkeys(used, tokens)
-        if tools_disabled:
-            _drop_tools(body, frozenset(tools_disabled))
+    elif call.route == RESPONSES:
+        used = {name for name in MAX_TOKENS_FIELDS if body.get(name) is not None}
+        body |= dict.fromkeys({*used, "max_output_tokens"}, tokens)
+    if tools_disabled and call.route != EMBEDDINGS:
+        _drop_tools(body, frozenset(tools_disabled))
+    if call.is_stream and call.route == CHAT:
+        options = json_object(body.get("stream_options"))
+        body["stream_options"] = {**options, "include_usage": True}
     body["usage_context"] = {**json_object(body.get("usage_context")), **scopes}
     body["client_request_id"] = hold_id
     return body

@@ -17,6 +17,7 @@ from spendgate.gateway.seed_form import SEED_FIELDS, from_seed_form
 
 CHAT = "chat/completions"
 EMBEDDINGS = "embeddings"
+RESPONSES = "responses"
 MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 TOKENS_MAX = 10_000_000
 CHOICES_MAX = 128
@@ -60,13 +61,18 @@ class Call:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def wants_stream_usage(body: JsonObject) -> bool:
+    """Tell whether a client itself asks for usage in its stream."""
+    return json_object(body.get("stream_options")).get("include_usage") is True
+
+
 def parse_call(
     route: str, raw: JsonObject, host: Host, headers: Mapping[str, str] | None = None
 ) -> Call:
     """Check a request and split what is ours from what is the upstream's.
 
     Args:
-        route: `chat/completions` or `embeddings`.
+        route: `chat/completions`, `responses` or `embeddings`.
         raw: the JSON body as the client sent it.
         host: the front door.
         headers: request headers with lower-case names; only `x-spend-*` are read here.
@@ -84,16 +90,17 @@ def parse_call(
     body.pop("model", None)
     if route == CHAT:
         _check_messages(body)
-        _check_tools(body)
     else:
-        _check_embedding_input(body)
+        _check_input(body)
+    if route != EMBEDDINGS:
+        _check_tools(body)
     _check_sampling(body)
     call = Call(
         route=route,
         body=body,
         model=model,
-        max_tokens=_max_tokens(body) if route == CHAT else None,
-        choices=_choices(body) if route == CHAT else 1,
+        max_tokens=_max_tokens(body) if route != EMBEDDINGS else None,
+        choices=_choices(body) if route != EMBEDDINGS else 1,
         asserted=_asserted(own, headers),
         tags=_tags(own),
         spend_token=_text(own, "spend_token", 8192) or headers.get("x-spend-token"),
@@ -201,7 +208,7 @@ def _check_tools(body: JsonObject) -> None:
             raise InvalidRequestError(f"{place} must be an object, not {_kind(tool)}", place)
 
 
-def _check_embedding_input(body: JsonObject) -> None:
+def _check_input(body: JsonObject) -> None:
     value = body.get("input")
     if value is None or value in ("", []):
         raise InvalidRequestError("input is missing or empty", "input")

@@ -1,0 +1,38 @@
+"""The gate on an event loop: thousands of calls in flight, and no thread held by any of them."""
+
+from concurrent.futures import Executor
+
+from spendgate.gateway.admission import Incoming
+from spendgate.gateway.async_lanes import AsyncLanes
+from spendgate.gateway.calling import Calling
+from spendgate.gateway.hold_end import HoldEnds
+from spendgate.gateway.parts import GateParts
+from spendgate.gateway.ports import AsyncUpstream
+from spendgate.gateway.reply import Reply
+from spendgate.gateway.streamed_call import StreamedCall
+
+
+class AsyncGateway:
+    """One gate over one ledger and one model server, for the tasks of one event loop."""
+
+    def __init__(
+        self, parts: GateParts, ends: HoldEnds, upstream: AsyncUpstream, threads: Executor
+    ) -> None:
+        self._lanes = AsyncLanes(parts.ledger, ends, parts.clock, threads)
+        self._calling = Calling(parts, self._lanes, upstream)
+
+    async def handle(self, incoming: Incoming) -> Reply:
+        """Answer one request; every failure is a reply, nothing is raised."""
+        return await self._calling.handle(incoming)
+
+    async def stream(self, incoming: Incoming) -> Reply | StreamedCall:
+        """Answer one request that asks for a stream.
+
+        A reply is a refusal, a failure, or a whole answer with `chunks`. A stream is to be begun
+        and read to its end, whether the client is still there or not.
+        """
+        return await self._calling.stream(incoming)
+
+    async def close(self, seconds: float) -> int:
+        """Wait until what is under way has settled, but not longer; return how many have not."""
+        return await self._lanes.close(seconds)

@@ -1,0 +1,156 @@
+"""The ledger from an event loop: what comes while a batch is under way shares the next one.
+
+A thread per waiting call would stop at hundreds of calls and spend most of the time on changing
+threads; so one thread works for all that wait, and every verb of the ledger takes a batch.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor
+from typing import Any, Generic, TypeVar
+
+from spendgate.domain.decision import Granted, Position
+from spendgate.domain.event import Charge
+from spendgate.domain.reservation import ReserveRequest, Settlement, Verdict
+from spendgate.gateway.hold_end import HoldEnd, HoldEnds
+from spendgate.gateway.lanes import WOKEN
+from spendgate.gateway.outcome import Verb
+from spendgate.gateway.ports import Clock, Ledger
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+JOBS_MAX = 64
+"""Jobs in one transaction: a lone call behind a full batch waits a few milliseconds."""
+
+
+class AsyncLane(Generic[Job, Answer]):
+    """One batch at a time; all on one event loop."""
+
+    def __init__(
+        self,
+        do: Callable[[Sequence[Job]], Sequence[Answer]],
+        threads: Executor,
+        *,
+        orphan: Callable[[Job, Answer], None] | None = None,
+    ) -> None:
+        self._do = do
+        self._threads = threads
+        self._orphan = orphan
+        self._waiting: deque[tuple[Job, asyncio.Future[Answer]]] = deque()
+        self._is_working = False
+
+    async def submit(self, job: Job) -> Answer:
+        """Do one job with whatever else waits; who is cancelled meanwhile leaves an orphan."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((job, future))
+        if not self._is_working:
+            self._begin()
+        return await future
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        count = min(len(self._waiting), JOBS_MAX)
+        batch = [self._waiting.popleft() for _ in range(count)]
+        self._is_working = True
+        done = loop.run_in_executor(self._threads, self._outcomes, [job for job, _ in batch])
+        done.add_done_callback(lambda ended: self._deliver(batch, ended))
+
+    def _outcomes(self, jobs: Sequence[Job]) -> Sequence[Answer | Exception]:
+        try:
+            return self._do(jobs)
+        except Exception as error:  # noqa: BLE001 - every caller of the batch raises it
+            if len(jobs) == 1:
+                return [error]
+        # Nothing of the batch was done; alone, each meets only what is its own fault.
+        return [answer for job in jobs for answer in self._outcomes([job])]
+
+    def _deliver(
+        self,
+        batch: Sequence[tuple[Job, "asyncio.Future[Answer]"]],
+        ended: "asyncio.Future[Sequence[Answer | Exception]]",
+    ) -> None:
+        self._is_working = False
+        if self._waiting:
+            self._begin()
+        for (job, future), answer in zip(batch, ended.result(), strict=True):
+            if isinstance(answer, Exception):
+                if not future.done():
+                    future.set_exception(answer)
+            elif not future.done():
+                future.set_result(answer)
+            elif self._orphan is not None:
+                self._orphan(job, answer)
+
+
+class AsyncLanes:
+    """Lanes for calls that run as tasks of one event loop."""
+
+    def __init__(self, ledger: Ledger, ends: HoldEnds, clock: Clock, threads: Executor) -> None:
+        self._clock = clock
+        self._threads = threads
+        self._reserves = AsyncLane[ReserveRequest, Verdict](
+            ledger.reserve, threads, orphan=self._release_orphan
+        )
+        self._ends = AsyncLane[HoldEnd, tuple[Position, ...] | None](ends.end, threads)
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def reserve(self, request: ReserveRequest) -> Verdict:
+        """Ask for one hold."""
+        return await self._reserves.submit(request)
+
+    async def end(self, end: HoldEnd) -> tuple[Position, ...] | None:
+        """End one hold and wake who waits for money."""
+        positions = await self._ends.submit(end)
+        woken = 0
+        while self._waiting and woken < WOKEN:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                woken += 1
+        return positions
+
+    async def run(self, work: Callable[[], Answer]) -> Answer:
+        """Do it in another thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def released(self, seconds: float) -> None:
+        """Wait for a settlement of this process, without a thread."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(future)
+        timer = loop.call_later(seconds, _wake, future)
+        try:
+            await future
+        finally:
+            timer.cancel()
+            future.cancel()
+
+    async def protected(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """Finish work also where its caller is cancelled meanwhile; `close` waits for it."""
+        return await asyncio.shield(self.start(work))
+
+    def start(self, work: Coroutine[Any, Any, Answer]) -> "asyncio.Task[Answer]":
+        """Begin work that `close` waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self, seconds: float) -> int:
+        """Wait for what is under way, but not longer; return how many tasks were left."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds)
+        return len(self._tasks)
+
+    def _release_orphan(self, request: ReserveRequest, verdict: Verdict) -> None:
+        """Give back what was held for a call that was cancelled while it waited."""
+        if isinstance(verdict, Granted):
+            settlement = Settlement(request.hold_id, Charge(), self._clock())
+            self.start(self.end(HoldEnd(Verb.VOID, settlement)))
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
