@@ -4,7 +4,7 @@ Splitting a call into `admit` and `finish` lets any host, threaded or asynchrono
 call in between as it likes; the money is safe from the moment `admit` returns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -12,13 +12,19 @@ from spendgate.domain.budget import Claim
 from spendgate.domain.decision import Granted
 from spendgate.domain.event import CallFacts
 from spendgate.domain.reservation import ReserveRequest
+from spendgate.domain.upstream import UpstreamSpec
 from spendgate.errors import ForbiddenError
+from spendgate.gateway.attempts import Failure, Plan
 from spendgate.gateway.identity import Caller
 from spendgate.gateway.offer import Offers
-from spendgate.gateway.reply import SpendNote
+from spendgate.gateway.reply import FailedAttempt, SpendNote
+from spendgate.gateway.routing import check_allowed, with_models
 from spendgate.gateway.rules import Rules
 from spendgate.gateway.terms import Terms
 from spendgate.gateway.wire import Call, Host
+
+HOLD_MARGIN_SECONDS = 30.0
+"""How much longer a hold lives than its call may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +53,21 @@ class Arrival:
     caller: Caller
     request_id: str
     at: datetime
+    attempt: int = 1
+    tried: tuple[Failure, ...] = ()
+    """How earlier attempts failed, for the planner; `failed` says what they cost."""
+
+    failed: tuple[FailedAttempt, ...] = ()
 
     @property
     def note(self) -> SpendNote:
         """The `spend` object as far as it is known before the decision."""
-        return SpendNote(self.request_id, decision="refuse", model_requested=self.call.model)
+        return SpendNote(
+            self.request_id,
+            decision="refuse",
+            model_requested=self.call.model,
+            failed_attempts=self.failed,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +78,8 @@ class Prepared:
     rules: Rules
     claims: tuple[Claim, ...]
     offers: Offers
+    plan: Plan
+    terms: Terms
     request: ReserveRequest
 
     @property
@@ -73,6 +91,24 @@ class Prepared:
     def caller(self) -> Caller:
         """Who pays."""
         return self.arrival.caller
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The models to ask money for in turn, until one is granted."""
+        is_routed = self.rules.policy.router.routes(self.call.model)
+        return self.plan.models if is_routed else self.plan.models[:1]
+
+    def asking(self, model: str) -> "Prepared":
+        """Return the same call asking for another model's money.
+
+        Raises:
+            ForbiddenError: if the model has no price.
+        """
+        request = _request(
+            self.arrival, self.rules, self.claims, self.offers, self.plan, self.terms, model
+        )
+        asking = replace(self, request=request)
+        return asking.with_attempt(self.request.facts.attempt)
 
     def with_attempt(self, attempt: int) -> "Prepared":
         """Return the same call as another attempt: each may be billed, so each has its own hold."""
@@ -87,6 +123,7 @@ class Admission:
 
     prepared: Prepared
     granted: Granted
+    server: UpstreamSpec
     body: Mapping[str, object]
 
     @property
@@ -102,56 +139,85 @@ class Admission:
         return "default" if self.prepared.call.max_tokens is None else "client"
 
 
-def prepare(arrival: Arrival, rules: Rules, upstream: str, terms: Terms) -> Prepared:
-    """Match budgets and price the call.
+def prepare(arrival: Arrival, rules: Rules, default: UpstreamSpec | None, terms: Terms) -> Prepared:
+    """Match budgets, choose models and servers, and price the call.
+
+    Args:
+        arrival: the call.
+        rules: policy and prices.
+        default: the server of models that the policy names none for.
+        terms: how calls are priced and held.
 
     Raises:
-        ForbiddenError: if the model isn't allowed, the scope is paused, no budget covers the call,
-            or the model has no price.
+        ForbiddenError: if the model isn't allowed or served, the scope is paused, no budget covers
+            the call, or the model has no price.
         InvalidRequestError: if the call can't be bounded.
     """
-    call, caller, at = arrival.call, arrival.caller, arrival.at
-    identity = caller.identity
-    if caller.models is not None and call.model not in caller.models:
-        raise ForbiddenError("model_forbidden", "the token doesn't allow this model", "model")
-    paused = rules.policy.paused_scope(identity)
+    call, caller, policy = arrival.call, arrival.caller, rules.policy
+    router = policy.router
+    if not router.routes(call.model):
+        check_allowed(call.model, caller)
+    paused = policy.paused_scope(caller.identity)
     if paused is not None:
         raise ForbiddenError("scope_paused", f"{paused.text} is paused by an operator")
-    claims = rules.policy_for(identity).claims(identity, at)
-    if not claims and rules.policy.defaults.unmatched != "allow":
-        scopes = ", ".join(f"{name}:{value}" for name, value in identity.values.items())
+    claims = rules.policy_for(caller.identity).claims(caller.identity, arrival.at)
+    if not claims and policy.defaults.unmatched != "allow":
+        scopes = ", ".join(f"{name}:{value}" for name, value in caller.identity.values.items())
         raise ForbiddenError("no_budget", f"no budget covers this call ({scopes})")
-    offers = Offers(call, rules.policy, rules.book, at, terms)
-    candidates = offers.along_chains(call.model, claims)
+    plan = Plan((), policy.upstreams, router.retries, arrival.tried, default)
+    offers = Offers(call, policy, rules.book, arrival.at, terms, plan.upstream_for)
+    plan = with_models(plan, call.model, router, caller, offers)
+    request = _request(arrival, rules, claims, offers, plan, terms, plan.models[0])
+    return Prepared(arrival, rules, claims, offers, plan, terms, request)
+
+
+def _request(
+    arrival: Arrival,
+    rules: Rules,
+    claims: tuple[Claim, ...],
+    offers: Offers,
+    plan: Plan,
+    terms: Terms,
+    model: str,
+) -> ReserveRequest:
+    call, caller = arrival.call, arrival.caller
+    candidates = offers.along_chains(model, claims)
     if candidates is None:
         raise ForbiddenError(
             "model_not_priced", "the model has no price, so it has no bound", "model"
         )
     if caller.models is not None:
         candidates = {name: one for name, one in candidates.items() if name in caller.models}
+    first = candidates[model]
     facts = CallFacts(
-        attempt=1,
-        occurred_at=at,
-        scopes=dict(identity.values),
+        attempt=arrival.attempt,
+        occurred_at=arrival.at,
+        scopes=dict(caller.identity.values),
         model_requested=call.model,
-        model=call.model,
-        upstream=upstream,
-        geo=terms.geo,
-        price_version=candidates[call.model].price_version,
+        model=model,
+        upstream=first.upstream or "",
+        geo=first.geo or terms.geo,
+        price_version=first.price_version,
         decision="allow",
         budget_ids=tuple(claim.budget.budget_id for claim in claims),
-        tags=dict(identity.tags),
+        tags=dict(caller.identity.tags),
     )
     is_keyed = call.idempotency_key is not None
-    request = ReserveRequest(
-        hold_id=f"{arrival.request_id}#1",
+    return ReserveRequest(
+        hold_id=f"{arrival.request_id}#{arrival.attempt}",
         # Only a client's key can meet another body; our own ids name one call each.
         fingerprint=call.fingerprint() if is_keyed else arrival.request_id,
         claims=claims,
         candidates=candidates,
-        model=call.model,
+        model=model,
         facts=facts,
         policy_version=rules.policy.version,
-        expires_at=at + timedelta(seconds=terms.hold_seconds),
+        expires_at=arrival.at + timedelta(seconds=_hold_seconds(candidates, plan, terms)),
     )
-    return Prepared(arrival, rules, claims, offers, request)
+
+
+def _hold_seconds(candidates: Iterable[str], plan: Plan, terms: Terms) -> float:
+    """Return a hold's life: longer than its call may take on the slowest of its servers."""
+    servers = (plan.upstream_for(model) for model in candidates)
+    limits = [one.timeout_seconds for one in servers if one is not None and one.timeout_seconds]
+    return max([terms.hold_seconds, *(limit + HOLD_MARGIN_SECONDS for limit in limits)])

@@ -39,10 +39,19 @@ class Plan:
     specs: tuple[UpstreamSpec, ...]
     retries: Retries = field(default_factory=Retries)
     tried: tuple[Failure, ...] = ()
+    default: UpstreamSpec | None = None
+    """Serves what no other server is named for: a host's --upstream."""
 
     def upstream_for(self, model: str) -> UpstreamSpec | None:
         """Return the server to try for a model: the least tried, in order of preference."""
-        return min(serving(self.specs, model), key=lambda one: self._rank(model, one), default=None)
+        named = serving(self.specs, model)
+        return min(named, key=lambda one: self._rank(model, one), default=self.default)
+
+    def server(self, name: str) -> UpstreamSpec | None:
+        """Return a server by its name."""
+        if self.default is not None and self.default.name == name:
+            return self.default
+        return next((one for one in self.specs if one.name == name), None)
 
     def tries(self, model: str) -> int:
         """Return how often the least tried server of a model was tried."""

@@ -29,10 +29,11 @@ def shown_cost_nano(admission: Admission, ending: Ending, charge: Charge) -> int
 
 def _priced(admission: Admission, usage: TokenUsage, latency_ms: int) -> Charge:
     facts = admission.prepared.request.facts
-    model = admission.granted.candidate.model
+    candidate = admission.granted.candidate
     book = admission.prepared.rules.book
+    geo = facts.geo if candidate.geo is None else candidate.geo
     try:
-        cost = book.cost(model, usage, at=facts.occurred_at, geo=facts.geo)
+        cost = book.cost(candidate.model, usage, at=facts.occurred_at, geo=geo)
     except UnpricedModelError:
         # The usage fell into a gap of the book: never free, so the whole hold is charged.
         return Charge(usage=usage, latency_ms=latency_ms)

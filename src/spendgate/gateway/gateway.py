@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Executor
 
 from spendgate.domain.price import PriceBook
+from spendgate.domain.upstream import UpstreamSpec
 from spendgate.gateway.admission import Admission, Incoming
 from spendgate.gateway.async_gateway import AsyncGateway
 from spendgate.gateway.calling import Calling
@@ -56,7 +57,7 @@ class Gateway:
             rules=CurrentRules(ledger, book),
             clock=clock,
             new_id=new_id,
-            upstream_name=upstream.name,
+            default_server=UpstreamSpec(upstream.name),
             verifier=verifier,
             terms=terms,
             kept=KeptAnswers(terms.answers_kept_max, terms.answers_bytes_max),

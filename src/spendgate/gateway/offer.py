@@ -1,6 +1,6 @@
 """What a call could be served by: the requested model and its chains, each at its worst cost."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from spendgate.domain.bound import (
@@ -15,6 +15,7 @@ from spendgate.domain.budget import Claim, ModelLimits, Policy
 from spendgate.domain.decision import Candidate, Granted, Position, decide_at
 from spendgate.domain.money import nano_from_pico
 from spendgate.domain.price import PriceBook
+from spendgate.domain.upstream import UpstreamSpec
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.terms import Terms
 from spendgate.gateway.wire import EMBEDDINGS, Call
@@ -26,9 +27,16 @@ class Offers:
     """Prices one call for any model; what doesn't depend on the model is worked out once."""
 
     def __init__(
-        self, call: Call, policy: Policy, book: PriceBook, at: datetime, terms: Terms
+        self,
+        call: Call,
+        policy: Policy,
+        book: PriceBook,
+        at: datetime,
+        terms: Terms,
+        server_of: Callable[[str], UpstreamSpec | None],
     ) -> None:
         self._call, self._policy, self._book, self._at, self._terms = call, policy, book, at, terms
+        self._server_of = server_of
         try:
             self._ttl = cache_write_ttl(call.body)
             self._expected_input = estimate_input_tokens(call.body)
@@ -49,9 +57,10 @@ class Offers:
         """
         limits = self._policy.models.get(model, _NO_LIMITS)
         input_max = self._input_max(limits)
+        geo, server = self._geo(model), self._server_of(model)
         rates = self._book.worst_rates(
             model,
-            geo=self._terms.geo,
+            geo=geo,
             at=self._at,
             input_tokens_max=input_max,
             cache_write_ttl=self._ttl,
@@ -71,7 +80,18 @@ class Offers:
             ),
             price_version=rates.price_version,
             floor_tokens=limits.min_output_tokens or 0,
+            upstream=None if server is None else server.name,
+            geo=geo,
         )
+
+    def alternative(self, model: str) -> Candidate | None:
+        """Return the worst case on a model other than the one asked for.
+
+        None where it has no price, no bound or no server, or answers with something else.
+        """
+        price = self._book.price_for(model, geo=self._geo(model), at=self._at)
+        is_embedding = price is not None and price.kind != "chat"
+        return self._possible(model) if is_embedding == (self._call.route == EMBEDDINGS) else None
 
     def along_chains(self, model: str, claims: Sequence[Claim]) -> dict[str, Candidate] | None:
         """Return the requested model and all that the claims' chains lead to; None if unpriced."""
@@ -112,7 +132,9 @@ class Offers:
         )
 
     def _possible(self, model: str) -> Candidate | None:
-        """Return the worst case on another model, or None where it has no price or no bound."""
+        """Return the worst case on another model, None where it has no server, price or bound."""
+        if self._server_of(model) is None:
+            return None
         try:
             return self.candidate(model)
         except InvalidRequestError:
@@ -126,12 +148,9 @@ class Offers:
     ) -> list[Candidate]:
         found: list[Candidate] = []
         for model in models:
-            price = self._book.price_for(model, geo=self._terms.geo, at=self._at)
-            is_embedding = price is None or price.kind != "chat"
-            is_allowed = allowed is None or model in allowed
-            if is_embedding != (self._call.route == EMBEDDINGS) or not is_allowed:
+            if not (allowed is None or model in allowed):
                 continue
-            candidate = self._possible(model)
+            candidate = self.alternative(model)
             if candidate is not None and isinstance(
                 decide_at(positions, {model: candidate}, model), Granted
             ):
@@ -153,11 +172,15 @@ class Offers:
                 raise InvalidRequestError(str(error), error.field) from None
         return self._bounds[key]
 
+    def _geo(self, model: str) -> str:
+        server = self._server_of(model)
+        return (server.geo if server is not None else None) or self._terms.geo
+
     def _tokens_wanted(self, model: str, limits: ModelLimits) -> int:
         if self._call.route == EMBEDDINGS:
             return 0
         default = self._policy.defaults.max_output_tokens or self._terms.default_max_tokens
         wanted = self._call.max_tokens or default
-        price = self._book.price_for(model, geo=self._terms.geo, at=self._at)
+        price = self._book.price_for(model, geo=self._geo(model), at=self._at)
         ceilings = (limits.output_tokens_max, price.output_tokens_max if price else None)
         return min(wanted, *(one for one in ceilings if one is not None), wanted)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from spendgate.domain.upstream import UpstreamSpec
 from spendgate.gateway.current_rules import CurrentRules
 from spendgate.gateway.draining import Draining
 from spendgate.gateway.idempotency import KeptAnswers
@@ -19,7 +20,9 @@ class GateParts:
     rules: CurrentRules
     clock: Clock
     new_id: Callable[[], str]
-    upstream_name: str
+    default_server: UpstreamSpec | None
+    """Serves the models that the policy names no server for."""
+
     verifier: TokenVerifier | None
     terms: Terms
     kept: KeptAnswers

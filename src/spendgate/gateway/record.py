@@ -49,7 +49,7 @@ def refusal_record(
 def downgrade_record(prepared: Prepared, granted: Granted) -> DecisionRecord:
     """Record that a cheaper model served the call, and the budget whose soft cap asked for it."""
     facts = prepared.request.facts
-    model = facts.model_requested
+    model = prepared.request.model
     requested = prepared.request.candidates[model]
     asking = next(
         p
@@ -62,7 +62,7 @@ def downgrade_record(prepared: Prepared, granted: Granted) -> DecisionRecord:
         decision_id=_decision_id(prepared.arrival, Decision.DOWNGRADE),
         occurred_at=facts.occurred_at,
         scopes=facts.scopes,
-        model_requested=model,
+        model_requested=facts.model_requested,
         decision=Decision.DOWNGRADE.value,
         budget_id=asking.claim.budget.budget_id,
         limit_nano=asking.limit_nano,

@@ -29,8 +29,21 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt that the upstream failed and another followed; what it cost is spent too."""
+
+    hold_id: str
+    model: str
+    status: int
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpendNote:
-    """The figures of one call's `spend` object, money in nano-USD."""
+    """The figures of one call's `spend` object, money in nano-USD.
+
+    `cost_nano` is the last attempt's; the `spend` object shows the sum of all.
+    """
 
     request_id: str
     decision: str
@@ -44,16 +57,18 @@ class SpendNote:
     price_version: str | None = None
     usage_source: str | None = None
     positions: tuple[Position, ...] = ()
+    failed_attempts: tuple[FailedAttempt, ...] = ()
 
 
 def spend_object(note: SpendNote) -> dict[str, object]:
     """Write the `spend` object of DESIGN §4; every amount is a decimal string."""
-    return {
+    failed = note.failed_attempts
+    spend: dict[str, object] = {
         "request_id": note.request_id,
         "decision": note.decision,
         "model_requested": note.model_requested,
         "model_served": note.model_served,
-        "cost_usd": format_usd(note.cost_nano),
+        "cost_usd": format_usd(note.cost_nano + sum(one.cost_nano for one in failed)),
         "reserved_usd": format_usd(note.reserved_nano),
         "max_tokens_granted": note.max_tokens_granted,
         "max_tokens_source": note.max_tokens_source,
@@ -62,6 +77,17 @@ def spend_object(note: SpendNote) -> dict[str, object]:
         "usage_source": note.usage_source,
         "budgets": [budget_object(position) for position in note.positions],
     }
+    if failed:
+        spend["failed_attempts"] = [
+            {
+                "hold_id": one.hold_id,
+                "model": one.model,
+                "status": one.status,
+                "cost_usd": format_usd(one.cost_nano),
+            }
+            for one in failed
+        ]
+    return spend
 
 
 def budget_object(position: Position) -> dict[str, object]:

@@ -136,7 +136,7 @@ class Reserving:
         policy = rules.policy_for(caller.identity)
         check_revoked(caller, policy)
         check_trust(caller, policy)
-        return prepare(arrival, rules, parts.upstream_name, parts.terms)
+        return prepare(arrival, rules, parts.default_server, parts.terms)
 
     async def _guarded(self, prepared: Prepared) -> Admission | Reply:
         """Ask for the money, unless a loop guard has seen this request too often."""
@@ -157,7 +157,7 @@ class Reserving:
     async def _reserve(self, prepared: Prepared) -> Admission | Reply:
         deadline = time.monotonic() + self._held_wait_seconds(prepared)
         while True:
-            prepared, verdict = await self._verdict(prepared)
+            prepared, verdict = await self._first_granted(prepared)
             if isinstance(verdict, Granted):
                 try:
                     return await self._admitted(prepared, verdict)
@@ -175,6 +175,23 @@ class Reserving:
         settlement = Settlement(prepared.request.hold_id, Charge(), self._parts.clock())
         await self._lanes.end(HoldEnd(Verb.VOID, settlement))
 
+    async def _first_granted(self, prepared: Prepared) -> tuple[Prepared, Verdict]:
+        """Ask for each model that may be chosen, in turn.
+
+        Where none is granted, answer the refusal that is nearest to a grant: one that ends when
+        calls in flight settle, else the one that misses least money.
+        """
+        nearest: tuple[Prepared, Refused] | None = None
+        for model in prepared.choices:
+            asking = prepared if model == prepared.request.model else prepared.asking(model)
+            asking, verdict = await self._verdict(asking)
+            if not isinstance(verdict, Refused):
+                return asking, verdict
+            if nearest is None or _distance(verdict) < _distance(nearest[1]):
+                nearest = asking, verdict
+        assert nearest is not None  # noqa: S101 - a plan names one model at least
+        return nearest
+
     async def _verdict(self, prepared: Prepared) -> tuple[Prepared, Verdict]:
         """Ask the ledger, again under the new rules if the policy changed meanwhile.
 
@@ -185,13 +202,21 @@ class Reserving:
             verdict = await self._lanes.reserve(prepared.request)
             if isinstance(verdict, StalePolicy):
                 await self._reload(prepared.rules)
-                prepared = (await self.prepare(prepared.arrival)).with_attempt(attempt)
+                prepared = await self._again(prepared, attempt)
             elif isinstance(verdict, AlreadyReserved) and verdict.state is HoldState.VOIDED:
                 attempt += 1
                 prepared = prepared.with_attempt(attempt)
             else:
                 return prepared, verdict
         raise LedgerUnavailableError(_UNSTEADY)
+
+    async def _again(self, prepared: Prepared, attempt: int) -> Prepared:
+        """Prepare a call under newer rules, for the same model if they still name it."""
+        model = prepared.request.model
+        fresh = await self.prepare(prepared.arrival)
+        if model != fresh.request.model and model in fresh.choices:
+            fresh = fresh.asking(model)
+        return fresh.with_attempt(attempt)
 
     def _held_wait_seconds(self, prepared: Prepared) -> float:
         wait = prepared.rules.policy.defaults.held_wait_seconds
@@ -202,6 +227,8 @@ class Reserving:
             await self._record(refusal_record(prepared, granted.shadow, None, SHADOW))
         if granted.decision is Decision.DOWNGRADE:
             await self._record(downgrade_record(prepared, granted))
+        server = prepared.plan.server(granted.candidate.upstream or "")
+        assert server is not None  # noqa: S101 - candidates name servers of this plan
         body = upstream_body(
             prepared.call,
             granted.candidate.model,
@@ -210,7 +237,7 @@ class Reserving:
             prepared.request.facts.scopes,
             prepared.request.hold_id,
         )
-        return Admission(prepared, granted, body)
+        return Admission(prepared, granted, server, body)
 
     async def _refused(self, prepared: Prepared, refused: Refused) -> Reply:
         tried = (prepared.call.model, refused.model)
@@ -256,6 +283,10 @@ class Reserving:
         except LedgerUnavailableError as error:
             # A decision record is a report, not money: the answer goes out without it.
             _log.warning("decision %s was not recorded: %s", record.decision_id, error)
+
+
+def _distance(refused: Refused) -> tuple[bool, int]:
+    return refused.code is not RefusalCode.HELD, refused.needed_nano
 
 
 async def _here(work: Callable[[], Answer]) -> Answer:

@@ -15,6 +15,7 @@ from spendgate.adapters.budget_codec import parse_budget, parse_defaults, parse_
 from spendgate.adapters.price_book import parse_price_row
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
+from spendgate.adapters.upstream_codec import parse_router, parse_upstream
 from spendgate.domain.budget import Budget, Policy
 from spendgate.domain.price import PriceBook
 from spendgate.errors import LedgerUnavailableError
@@ -236,6 +237,8 @@ def gate(
         verifier: TokenVerifier | None = None,
         defaults: Json | None = None,
         models: Json | None = None,
+        upstreams: Json | None = None,
+        router: Json | None = None,
         **terms: Any,
     ) -> Gate:
         ledger.policies.import_policy(
@@ -246,6 +249,11 @@ def gate(
                     name: parse_model(limits, where="test")
                     for name, limits in (models or {}).items()
                 },
+                upstreams=tuple(
+                    parse_upstream(name, row, where="test")
+                    for name, row in (upstreams or {}).items()
+                ),
+                router=parse_router(router or {}, where="test"),
             )
         )
 
