@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,11 +27,17 @@ from spendgate.gateway.drain import FlushReport, flush_outbox
 from spendgate.gateway.terms import Terms
 
 if TYPE_CHECKING:
+    from spendgate.adapters.async_openai_upstream import AsyncOpenAIUpstream
+    from spendgate.gateway.async_gateway import AsyncGateway
     from spendgate.gateway.gateway import Gateway
 
 _log = logging.getLogger(__name__)
 CLOSE_SECONDS = 10.0
 """How long a closing host waits for a chore that is in the middle of something."""
+
+
+LEDGER_THREADS = 8
+"""Threads that look at the ledger for an event loop: one per lane, the rest for what is rare."""
 
 
 def utc_now() -> datetime:
@@ -148,7 +155,26 @@ def build_gateway(settings: Settings, ledger: StoredLedger) -> "Gateway":
             bills_5xx=settings.upstream_bills_5xx,
             answers_kept_max=settings.answers_kept_max,
             answers_bytes_max=settings.answers_bytes_max,
+            draining_max=settings.draining_max,
         ),
+    )
+
+
+def open_async_upstream(settings: Settings) -> "AsyncOpenAIUpstream":
+    """Open the model server's client for an event loop.
+
+    Raises:
+        HostError: if the URL or the key can't be used.
+    """
+    from spendgate.adapters.async_openai_upstream import AsyncOpenAIUpstream  # noqa: PLC0415
+
+    assert settings.upstream_url is not None  # noqa: S101 - build_gateway has refused this
+    api_key = settings.upstream_api_key
+    return AsyncOpenAIUpstream(
+        settings.upstream_url,
+        api_key=None if api_key is None else api_key.get_secret_value(),
+        timeout_seconds=settings.upstream_timeout_seconds,
+        connect_seconds=settings.connect_timeout_seconds,
     )
 
 
@@ -161,6 +187,15 @@ class RunningHost:
         self.gateway = build_gateway(settings, self.ledger)
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._async_gateway: AsyncGateway | None = None
+
+    def on_event_loop(self) -> "AsyncGateway":
+        """Return the gate for the one event loop of this process."""
+        if self._async_gateway is None:
+            threads = ThreadPoolExecutor(LEDGER_THREADS, thread_name_prefix="ledger")
+            upstream = open_async_upstream(self._settings)
+            self._async_gateway = self.gateway.on_event_loop(upstream, threads)
+        return self._async_gateway
 
     def start(self) -> None:
         """Start the chores in the background; a call never waits for them."""

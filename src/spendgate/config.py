@@ -121,8 +121,16 @@ class Settings(BaseSettings):
     body_bytes_max: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     """Largest request body: Model Serving's own limit for custom endpoints."""
 
+    client_seconds: Seconds = 60.0
+    """How long a client may take to send its body, or to take a piece of a streamed answer."""
+
+    draining_max: Annotated[int, Field(ge=0)] = 256
+    """Streams of clients that left which one process reads on to their usage at once; what comes
+    beyond is closed and charged in full."""
+
     serving_threads: Annotated[int, Field(ge=1)] = 64
-    """Calls that one worker of `serve` runs at once; MLflow's default on two cores is six."""
+    """Calls that one worker of `serve` runs at once; MLflow's default on two cores is six. A
+    call of `app` needs none."""
 
     flush_seconds: Seconds = 1.0
     """How often the host sends the outbox to Delta."""

@@ -17,6 +17,7 @@ BUDGETS = """
 budgets:
   - {id: rich, scope: {user: rich}, limit_usd: 1000}
   - {id: poor, scope: {user: poor}, limit_usd: 0.000001}
+  - {id: quiet, scope: {user: quiet}, limit_usd: 0.000001, refusal: in_band}
   - {id: busy, scope: {user: busy}, limit_usd: 0.002, fit: false}
 """
 

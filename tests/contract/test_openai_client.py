@@ -109,7 +109,7 @@ def test_an_exhausted_budget_is_told_once(client: openai.OpenAI, sent: list[obje
         ({"user": "nobody"}, openai.PermissionDeniedError, "no_budget", None),
         ({"n": 0}, openai.BadRequestError, "invalid_request", "n"),
         ({"messages": CANARY}, openai.BadRequestError, "invalid_request", "messages"),
-        ({"stream": True}, openai.BadRequestError, "invalid_request", "stream"),
+        ({"stream": "yes"}, openai.BadRequestError, "invalid_request", "stream"),
         ({"model": "canary-1"}, openai.BadRequestError, "model_not_priced", "model"),
         (
             {"custom_inputs": {"spend_token": CANARY}},

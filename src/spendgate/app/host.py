@@ -1,43 +1,50 @@
-"""Serve `/v1/chat/completions` and `/v1/embeddings`; status, headers and body are the gateway's."""
+"""The ASGI host's routes; status, headers and bodies are the gate's."""
 
-import asyncio
-import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from spendgate.app.admin import AdminGuard
+from spendgate.app.model_calls import Form, Gate, ModelCalls, as_it_is
+from spendgate.app.model_list import model_list, model_object
+from spendgate.app.openapi import openapi_document
+from spendgate.app.recipe_form import recipe_reply
 from spendgate.config import Settings
-from spendgate.errors import SpendgateError
-from spendgate.gateway.reply import Reply, spend_headers
-from spendgate.gateway.wire import CHAT, EMBEDDINGS, Host
+from spendgate.gateway.reply import Reply, error_reply, spend_headers
+from spendgate.gateway.wire import CHAT, EMBEDDINGS, RESPONSES
 from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure
-from spendgate.web.body import BodyError, check_body, check_headers, parse_object, read_body
 from spendgate.web.environment import settings_environment
 from spendgate.web.lifespan import Lifespan
 from spendgate.web.server import ServerPlan, bind, call_seconds, check_settings, run_server
 from spendgate.web.worker import WORKER
 
-_logger = logging.getLogger(__name__)
+MODEL_CALLS: dict[str, tuple[str, Form]] = {
+    "/v1/chat/completions": (CHAT, as_it_is),
+    "/v1/responses": (RESPONSES, as_it_is),
+    "/v1/embeddings": (EMBEDDINGS, as_it_is),
+    "/agent/chat": (CHAT, recipe_reply),
+    "/api/chat": (CHAT, recipe_reply),
+}
+"""Paths that call a model, with the gate's route and the form of their answers."""
 
 _MESSAGES = {
-    404: "there is no such path; POST /v1/chat/completions or /v1/embeddings, GET /health",
+    404: f"there is no such path; POST {', '.join(MODEL_CALLS)}, GET /v1/models, /health",
     405: "this path takes another method",
 }
 
 
-class Handler(Protocol):
-    """The part of the gateway that this host calls."""
+class AppGate(Gate, Protocol):
+    """The gate as this host needs it."""
 
-    def handle(
-        self, route: str, body: dict[str, object], *, host: Host, headers: dict[str, str]
-    ) -> Reply:
-        """Answer one request."""
+    async def models(self) -> tuple[tuple[str, int], ...]:
+        """Return the models that clients may name."""
         ...
 
 
@@ -63,77 +70,91 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
 def create_app() -> ASGIApp:
     """Make one worker's app from the environment."""
     settings = Settings()
+    app = routes(
+        WORKER.on_event_loop,
+        body_bytes_max=settings.body_bytes_max,
+        client_seconds=settings.client_seconds,
+        admin_token=settings.admin_token,
+    )
     return Lifespan(
-        routes(WORKER.gateway, body_bytes_max=settings.body_bytes_max),
+        app,
         threads=settings.serving_threads,
         start=WORKER.gateway,
+        finish=lambda: WORKER.on_event_loop().close(call_seconds(settings)),
         close=WORKER.close,
     )
 
 
-def routes(handler: Callable[[], Handler], *, body_bytes_max: int) -> ASGIApp:
-    """Return the app over a gateway, without its start and end."""
+def routes(
+    gate: Callable[[], AppGate],
+    *,
+    body_bytes_max: int,
+    client_seconds: float,
+    admin_token: SecretStr | None,
+) -> ASGIApp:
+    """Return the app over a gate, without its start and end."""
+    calls = ModelCalls(gate, body_bytes_max=body_bytes_max, client_seconds=client_seconds)
+    document = openapi_document()
 
-    def gate(route: str) -> Callable[[Request], object]:
-        async def answer(request: Request) -> Response:
-            return await _answer(request, route, handler, body_bytes_max)
+    async def list_models(_request: Request) -> Response:
+        return answer(Reply(200, model_list(await gate().models())))
 
-        return answer
+    async def show_model(request: Request) -> Response:
+        wanted = request.path_params["model"]
+        for name, since in await gate().models():
+            if name == wanted:
+                return answer(Reply(200, model_object(name, since)))
+        message = "there is no such model, or it has no price; GET /v1/models lists them"
+        return answer(error_reply(404, "model_not_found", message, param="model"))
 
-    return Starlette(
+    async def health(_request: Request) -> Response:
+        return answer(Reply(200, {"status": "ok"}))
+
+    async def openapi(_request: Request) -> Response:
+        return answer(Reply(200, document))
+
+    others = Starlette(
         routes=[
-            Route("/v1/chat/completions", gate(CHAT), methods=["POST"]),
-            Route("/v1/embeddings", gate(EMBEDDINGS), methods=["POST"]),
-            Route("/health", _health, methods=["GET"]),
+            Route("/v1/models", list_models, methods=["GET"]),
+            Route("/v1/models/{model:path}", show_model, methods=["GET"]),
+            Route("/health", health, methods=["GET"]),
+            Route("/openapi.json", openapi, methods=["GET"]),
         ],
-        exception_handlers={HTTPException: _http_failure},
+        exception_handlers={HTTPException: _http_failure, Exception: _server_failure},
     )
+    guarded = AdminGuard(others, admin_token, open_paths=MODEL_CALLS.keys())
+    return _Doors(calls, guarded)
 
 
-async def _answer(
-    request: Request, route: str, handler: Callable[[], Handler], body_bytes_max: int
-) -> Response:
-    try:
-        check_headers(request.scope, body_bytes_max)
-        body = await read_body(request.receive, body_bytes_max)
-        if body is None:
-            return Response(status_code=499)  # the client left: nobody reads this
-        # The default pool is as large as `serving_threads`; each call holds a thread until it ends.
-        reply = await asyncio.to_thread(_reply, body, route, handler, dict(request.headers))
-    except BodyError as error:
-        reply = failure(error.status, str(error), error.field)
-    return _response(reply)
+def answer(reply: Reply) -> Response:
+    """Return a reply as a response."""
+    headers = spend_headers(reply)
+    body = encode_body(reply.body)
+    return Response(body, reply.status, headers, media_type="application/json")
 
 
-def _reply(
-    body: bytes, route: str, handler: Callable[[], Handler], headers: dict[str, str]
-) -> Reply:
-    check_body(body)
-    document = parse_object(body)
-    try:
-        return handler().handle(route, document, host=Host.ASGI, headers=headers)
-    except SpendgateError as error:
-        _logger.error("the gate can't start: %s", error)
-        return failure(503, "the gate can't start; see its log")
-    except Exception as error:  # noqa: BLE001 - the server would log it with whatever text it has
-        # The text of an unknown error may quote the request, so only its type is logged.
-        _logger.error("a call failed: %s", type(error).__qualname__)
-        return failure(500, INTERNAL_MESSAGE)
+class _Doors:
+    """Model calls go straight to the gate: to match them among all routes costs as much as auth."""
 
+    def __init__(self, calls: ModelCalls, others: ASGIApp) -> None:
+        self._calls = calls
+        self._others = others
 
-def _response(reply: Reply) -> Response:
-    return Response(
-        encode_body(reply.body),
-        status_code=reply.status,
-        headers=spend_headers(reply),
-        media_type="application/json",
-    )
-
-
-async def _health(_request: Request) -> Response:
-    return Response(encode_body({"status": "ok"}), media_type="application/json")
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = MODEL_CALLS.get(scope["path"]) if scope["type"] == "http" else None
+        if found is None:
+            await self._others(scope, receive, send)
+        elif scope["method"] == "POST":
+            route, form = found
+            await self._calls.answer(route, scope, receive, send, form)
+        else:
+            await answer(failure(405, _MESSAGES[405]))(scope, receive, send)
 
 
 async def _http_failure(_request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return _response(failure(status, _MESSAGES.get(status, INTERNAL_MESSAGE)))
+    return answer(failure(status, _MESSAGES.get(status, INTERNAL_MESSAGE)))
+
+
+async def _server_failure(_request: Request, _error: Exception) -> Response:
+    return answer(failure(500, INTERNAL_MESSAGE))

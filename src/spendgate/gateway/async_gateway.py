@@ -6,6 +6,7 @@ from spendgate.gateway.admission import Incoming
 from spendgate.gateway.async_lanes import AsyncLanes
 from spendgate.gateway.calling import Calling
 from spendgate.gateway.hold_end import HoldEnds
+from spendgate.gateway.offered_models import offered_models
 from spendgate.gateway.parts import GateParts
 from spendgate.gateway.ports import AsyncUpstream
 from spendgate.gateway.reply import Reply
@@ -19,6 +20,8 @@ class AsyncGateway:
         self, parts: GateParts, ends: HoldEnds, upstream: AsyncUpstream, threads: Executor
     ) -> None:
         self._lanes = AsyncLanes(parts.ledger, ends, parts.clock, threads)
+        self._parts = parts
+        self._upstream = upstream
         self._calling = Calling(parts, self._lanes, upstream)
 
     async def handle(self, incoming: Incoming) -> Reply:
@@ -33,6 +36,17 @@ class AsyncGateway:
         """
         return await self._calling.stream(incoming)
 
+    async def models(self) -> tuple[tuple[str, int], ...]:
+        """Return the models that clients may name, each with the time since when it is priced."""
+        return await self._lanes.run(self._offered)
+
     async def close(self, seconds: float) -> int:
         """Wait until what is under way has settled, but not longer; return how many have not."""
-        return await self._lanes.close(seconds)
+        left = await self._lanes.close(seconds)
+        await self._upstream.close()
+        return left
+
+    def _offered(self) -> tuple[tuple[str, int], ...]:
+        parts = self._parts
+        rules = parts.rules.at_hand or parts.rules.reload(None)
+        return offered_models(rules, parts.terms.geo, parts.clock())

@@ -193,6 +193,9 @@ class _BlockingUpstream:
             return outcome
         return _BlockingStream(outcome)
 
+    async def close(self) -> None:
+        """Leave it open: it belongs to whoever made it."""
+
 
 class _BlockingStream:
     """A stream that is read in the caller's own thread."""

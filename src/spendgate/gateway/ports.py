@@ -239,6 +239,10 @@ class AsyncUpstream(Protocol):
         """Send one body that asks for a stream; never retries."""
         ...
 
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
 
 class TokenVerifier(Protocol):
     """Checks spend tokens."""

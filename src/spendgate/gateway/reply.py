@@ -190,6 +190,11 @@ def spend_headers(reply: Reply) -> dict[str, str]:
     return headers
 
 
+def note_headers(note: SpendNote) -> dict[str, str]:
+    """Return the headers of a stream, which start before its cost is known."""
+    return {"X-Spend-Request-Id": note.request_id, "X-Spend-Decision": note.decision}
+
+
 def _least_remaining(budgets: Sequence[object]) -> str | None:
     remaining = (str(json_object(one).get("remaining_usd")) for one in budgets)
     return min(remaining, key=Decimal, default=None)

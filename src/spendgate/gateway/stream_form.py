@@ -16,6 +16,7 @@ def streamed_form(
         event = {"type": kind, "sequence_number": 0, "response": answer}
         return (StreamChunk({**event, "spend": answer.get("spend")}, kind),)
     chunk: dict[str, object] = {**answer, "object": "chat.completion.chunk"}
+    chunk.pop("error", None)  # of a refusal in band: clients would raise it, which it must not be
     chunk["choices"] = [_delta_form(json_object(one)) for one in json_list(answer.get("choices"))]
     if not wants_usage:
         chunk.pop("usage", None)

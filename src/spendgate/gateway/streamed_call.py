@@ -71,8 +71,6 @@ class StreamedCall:
         try:
             while not self._is_over:
                 chunks = await self._next()
-                if self._kept is not None:
-                    self._kept.add(chunks)
                 if chunks:
                     return chunks
         except BaseException:
@@ -101,6 +99,8 @@ class StreamedCall:
         is_lost = isinstance(piece, UpstreamLost)
         chunks = [] if is_lost or piece is None else self._meter.feed(piece)
         self._has_sent = self._has_sent or bool(chunks)
+        if self._kept is not None:
+            self._kept.add(chunks)
         if not (is_lost or piece is None or self._meter.is_over):
             return chunks
         ending = self._meter.ending(piece if is_lost else None, self._write_ttl)

@@ -23,9 +23,12 @@ CALL_PATHS = (
     "/chat/completions",
     "/v1/embeddings",
     "/embeddings",
+    "/v1/responses",
+    "/responses",
     "/serving-endpoints/{name}/invocations",
     "/serving-endpoints/chat/completions",
     "/serving-endpoints/embeddings",
+    "/serving-endpoints/responses",
 )
 
 

@@ -11,11 +11,19 @@ from starlette.types import Receive, Scope, Send
 
 from spendgate.simulator.bill import Bill, Charge
 from spendgate.simulator.chat import answer_chat
-from spendgate.simulator.completion import completion_body, frame_of, stream_events
+from spendgate.simulator.completion import (
+    DONE,
+    Frame,
+    completion_body,
+    error_event,
+    frame_of,
+    stream_events,
+)
 from spendgate.simulator.directive import Directives, read_directives
 from spendgate.simulator.embedding import answer_embedding
 from spendgate.simulator.fault import FaultSequence, fault_body
 from spendgate.simulator.pricelist import ModelRates
+from spendgate.simulator.response import as_chat, response_body, response_events
 from spendgate.simulator.settings import SimulatorSettings
 from spendgate.simulator.usage import Usage
 from spendgate.simulator.wire import (
@@ -74,7 +82,7 @@ class ModelCalls:
         if embeds != (rates.output is None):
             raise BadCallError(f"The model {model!r} does not serve this task.")
         seed = int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest())
-        reply = self._reply(body, model, seed, directives, embeds=embeds)
+        reply = self._reply(body, model, seed, directives, scope["path"])
         charge = Charge(
             model=model,
             cost_nano=rates.cost_nano(reply.usage),
@@ -100,7 +108,7 @@ class ModelCalls:
         if isinstance(reply.body, bytes):
             await _send_whole(send, reply.body, cut=cut)
         else:
-            await _send_stream(send, reply.body, self._settings.ms_per_token, cut=cut)
+            await _send_stream(send, reply.body, self._pace(directives), cut=cut)
 
     def _directives(self, body: JsonObject, scope: Scope) -> Directives:
         sources = [self._settings.simulate]
@@ -116,18 +124,31 @@ class ModelCalls:
         return read_directives(sources)
 
     def _reply(
-        self, body: JsonObject, model: str, seed: int, directives: Directives, *, embeds: bool
+        self, body: JsonObject, model: str, seed: int, directives: Directives, path: str
     ) -> Reply:
-        if embeds:
+        if self._rates[model].output is None:
             embedding = answer_embedding(body, model, self._settings, directives)
             return Reply(embedding.usage, embedding.payload)
-        answer = answer_chat(body, model, seed, self._settings, directives)
+        responds = path.endswith("/responses")
+        chat = as_chat(body) if responds else body
+        answer = answer_chat(chat, model, seed, self._settings, directives)
         call_id = f"{seed:016x}{self._bill.requests:08x}"
         frame = frame_of(answer, call_id, int(time.time()), directives)
-        if body.get("stream") is not True:
-            return Reply(answer.usage, completion_body(answer, frame))
+        if body.get("stream") is not True or directives.plain_json:
+            write = response_body if responds else completion_body
+            return Reply(answer.usage, write(answer, frame))
         include = object_in(body.get("stream_options")).get("include_usage") is True
-        return Reply(answer.usage, stream_events(answer, frame, include_usage=include))
+        events = (
+            response_events(answer, frame)
+            if responds
+            else stream_events(answer, frame, include_usage=include)
+        )
+        return Reply(answer.usage, _broken(events, frame, directives))
+
+    def _pace(self, directives: Directives) -> float:
+        """Return the milliseconds from token to token."""
+        asked = directives.ms_per_token
+        return self._settings.ms_per_token if asked is None else asked
 
     async def _think(self, reply: Reply, directives: Directives) -> None:
         """Wait as long as the model takes to its first byte."""
@@ -137,9 +158,18 @@ class ModelCalls:
         usage = reply.usage
         whole = isinstance(reply.body, bytes)
         silent_tokens = usage.output_tokens if whole else usage.reasoning_tokens
-        latency_ms += silent_tokens * self._settings.ms_per_token
+        latency_ms += silent_tokens * self._pace(directives)
         if latency_ms:
             await asyncio.sleep(latency_ms / 1000)
+
+
+def _broken(events: Iterator[bytes], frame: Frame, directives: Directives) -> Iterator[bytes]:
+    """Give a stream the end that was asked for."""
+    if not (directives.error_event or directives.stop_early):
+        return (one for one in events if one != DONE or not directives.no_done)
+    listed = list(events)
+    half = listed[: len(listed) // 2]
+    return iter([*half, error_event(frame)] if directives.error_event else half)
 
 
 async def _send_whole(send: Send, body: bytes, *, cut: bool) -> None:

@@ -24,6 +24,9 @@ class Frame:
     chunk_usage: JsonObject | None = None
     """The usage in chunks before the last."""
 
+    cumulative_prompt: int | None = None
+    """Where chunks report what was used so far: the prompt's tokens."""
+
 
 def frame_of(answer: ChatAnswer, call_id: str, created: int, directives: Directives) -> Frame:
     """Decide how the usage of `answer` is reported."""
@@ -43,6 +46,9 @@ def frame_of(answer: ChatAnswer, call_id: str, created: int, directives: Directi
         }
     if directives.no_usage:
         usage = running = None
+    if directives.cumulative_usage and usage is not None:
+        prompt = answer.usage.prompt_tokens
+        return Frame(f"chatcmpl-{call_id}", created, answer.model, usage, cumulative_prompt=prompt)
     return Frame(f"chatcmpl-{call_id}", created, answer.model, usage, running)
 
 
@@ -78,24 +84,45 @@ def stream_events(answer: ChatAnswer, frame: Frame, *, include_usage: bool) -> I
         "model": frame.model,
         "system_fingerprint": None,
     }
-    if include_usage:
+    if include_usage and frame.cumulative_prompt is None:
         head["usage"] = frame.chunk_usage
-    opening = b"data: " + encode(head)[:-1] + b',"choices":['
+    opening = b"data: " + encode(head)[:-1]
+    said = 0
     for index, choice in enumerate(answer.choices):
         for delta in _deltas(choice):
-            yield b'%s{"index":%d,"delta":%s,"logprobs":null,"finish_reason":null}]}\n\n' % (
-                opening,
-                index,
-                delta,
-            )
-        yield b'%s{"index":%d,"delta":{},"logprobs":null,"finish_reason":"%s"}]}\n\n' % (
-            opening,
-            index,
-            choice.finish_reason.encode("ascii"),
-        )
+            yield _chunk(opening + _so_far(frame, said), index, delta, b"null")
+            said += 1
+        finish = b'"%s"' % choice.finish_reason.encode("ascii")
+        yield _chunk(opening + _so_far(frame, said), index, b"{}", finish)
     if include_usage and frame.usage is not None:
         yield b"data: " + encode({**head, "choices": [], "usage": frame.usage}) + b"\n\n"
     yield DONE
+
+
+def error_event(frame: Frame) -> bytes:
+    """Write the error that breaks a stream off."""
+    error = {"message": f"The simulated model {frame.model} failed", "code": "server_error"}
+    return b"data: " + encode({"error": error}) + b"\n\n"
+
+
+def _chunk(opening: bytes, index: int, delta: bytes, finish: bytes) -> bytes:
+    return b'%s,"choices":[{"index":%d,"delta":%s,"logprobs":null,"finish_reason":%s}]}\n\n' % (
+        opening,
+        index,
+        delta,
+        finish,
+    )
+
+
+def _so_far(frame: Frame, tokens: int) -> bytes:
+    if frame.cumulative_prompt is None:
+        return b""
+    prompt = frame.cumulative_prompt
+    return b',"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}' % (
+        prompt,
+        tokens,
+        prompt + tokens,
+    )
 
 
 def _message(choice: Choice) -> JsonObject:

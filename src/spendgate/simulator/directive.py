@@ -27,6 +27,9 @@ class Directives:
     latency_ms: int | None = None
     """Replaces the process's own latency."""
 
+    ms_per_token: int | None = None
+    """Replaces the process's own pace."""
+
     bill_on_error: bool = False
     """Charge in full although the call fails (`status`, `hang`)."""
 
@@ -38,6 +41,21 @@ class Directives:
     garbage_usage: bool = False
     running_usage: bool = False
     """Report the prompt's usage in every chunk, as Claude on Databricks does."""
+
+    cumulative_usage: bool = False
+    """Report what was used so far in every chunk, as vLLM's continuous_usage_stats."""
+
+    error_event: bool = False
+    """Break a stream off with an error in its middle; charged in full."""
+
+    stop_early: bool = False
+    """End a stream cleanly in its middle; charged in full."""
+
+    no_done: bool = False
+    """Leave the end mark of a stream out."""
+
+    plain_json: bool = False
+    """Answer a call that asks for a stream with one JSON body."""
 
     cache_excluded: bool = False
     """Report `prompt_tokens` without the cached ones."""

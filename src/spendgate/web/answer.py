@@ -8,6 +8,8 @@ from starlette.types import Send
 from spendgate.gateway.reply import Reply, error_reply
 
 INTERNAL_MESSAGE = "the gate failed on this call; its log names the kind of error"
+# One for the process: `json.dumps` with separators builds a new one for each call.
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _CODES = {
     404: "not_found",
     405: "method_not_allowed",
@@ -27,14 +29,18 @@ def encode_body(body: Mapping[str, object]) -> bytes:
 
     ASCII only: an answer may hold half of a surrogate pair, which UTF-8 can't carry.
     """
-    return json.dumps(body, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(body).encode("ascii")
 
 
-async def send_answer(send: Send, status: int, body: bytes) -> None:
+async def send_answer(
+    send: Send, status: int, body: bytes, more_headers: Mapping[str, str] | None = None
+) -> None:
     """Send one whole JSON answer."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode("ascii")),
     ]
+    for name, value in (more_headers or {}).items():
+        headers.append((name.lower().encode("ascii"), value.encode("latin-1", "replace")))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

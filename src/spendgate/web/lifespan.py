@@ -1,7 +1,7 @@
 """Start and end of one server process."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,15 +10,25 @@ from spendgate.errors import SpendgateError
 
 
 class Lifespan:
-    """Wrap an ASGI app: `start` before its first request, `close` after its last call has ended."""
+    """Wrap an ASGI app: `start` before its first request, `close` after its last call has ended.
+
+    `finish` is awaited in between, for what runs on the event loop itself.
+    """
 
     def __init__(
-        self, app: ASGIApp, *, threads: int, start: Callable[[], object], close: Callable[[], None]
+        self,
+        app: ASGIApp,
+        *,
+        threads: int,
+        start: Callable[[], object],
+        close: Callable[[], None],
+        finish: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._app = app
         self._threads = threads
         self._start = start
         self._close = close
+        self._finish = finish
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the lifespan protocol; pass everything else on."""
@@ -36,6 +46,8 @@ class Lifespan:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        if self._finish is not None:
+            await self._finish()
         # A call whose client left or timed out still runs: it must settle before the ledger closes.
         await loop.shutdown_default_executor()
         self._close()

@@ -4,6 +4,7 @@ import http.client
 import logging
 import math
 import os
+import resource
 import signal
 import socket
 import sys
@@ -24,6 +25,8 @@ from spendgate.errors import HostError
 _logger = logging.getLogger("spendgate.web")
 
 _PROBE_SECONDS = 0.1
+_CLIENT_DEAD_MS = 120_000
+_FILES = 65_536
 _MARGIN_SECONDS = 30
 # Longer than a load balancer keeps an idle connection (60 s), so that it closes first.
 _KEEP_ALIVE_SECONDS = 75
@@ -96,6 +99,9 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise HostError(f"the address {host!r} can't be used: {error.strerror}") from None
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Of a client that neither reads nor closes, the connection and its buffers are freed.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _CLIENT_DEAD_MS)
     try:
         bound.bind(address)
     except OSError as error:
@@ -111,6 +117,7 @@ def run_server(plan: ServerPlan, bound: socket.socket) -> None:
         HostError: if somebody else began to listen on the port meanwhile.
     """
     os.environ.update(plan.environment)
+    _allow_many_connections()
     config = uvicorn.Config(
         plan.factory,
         factory=True,
@@ -138,6 +145,14 @@ def run_server(plan: ServerPlan, bound: socket.socket) -> None:
         return
     except OSError as error:
         raise HostError(_port_message(host, port, error)) from None
+
+
+def _allow_many_connections() -> None:
+    """Take as many open files as the system gives: a call has two, and 1,024 is common."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _exit_cleanly(_number: int, _frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ import threading
 
 from spendgate.bootstrap import RunningHost
 from spendgate.config import Settings
+from spendgate.gateway.async_gateway import AsyncGateway
 from spendgate.gateway.gateway import Gateway
 
 
@@ -31,6 +32,13 @@ class Worker:
                     host.start()
                     self._host = host
         return host.gateway
+
+    def on_event_loop(self) -> AsyncGateway:
+        """Return the same gateway for this process's event loop."""
+        self.gateway()
+        host = self._host
+        assert host is not None  # noqa: S101 - started the line above, and closed after the last call
+        return host.on_event_loop()
 
     def close(self) -> None:
         """Flush and release what was started; the next call starts anew."""
