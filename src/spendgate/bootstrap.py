@@ -24,12 +24,14 @@ from spendgate.config import SQLITE_SCHEME, Settings
 from spendgate.domain.price import PriceBook
 from spendgate.errors import HostError, PriceError, SpendgateError
 from spendgate.gateway.drain import FlushReport, flush_outbox
+from spendgate.gateway.narrowing import Narrowing
 from spendgate.gateway.terms import Terms
 
 if TYPE_CHECKING:
     from spendgate.adapters.async_openai_upstream import AsyncOpenAIUpstream
     from spendgate.gateway.async_gateway import AsyncGateway
     from spendgate.gateway.gateway import Gateway
+    from spendgate.gateway.ports import TokenMinter, TokenVerifier
 
 _log = logging.getLogger(__name__)
 CLOSE_SECONDS = 10.0
@@ -117,22 +119,13 @@ def build_gateway(settings: Settings, ledger: StoredLedger) -> "Gateway":
     """Wire a gate over a ledger.
 
     Raises:
-        HostError: if the upstream is missing or the signing key is set but empty.
+        HostError: if the upstream is missing or a signing key can't be used.
     """
     from spendgate.adapters.openai_upstream import OpenAIUpstream  # noqa: PLC0415
-    from spendgate.adapters.spend_token import (  # noqa: PLC0415
-        KEY_BYTES_MIN,
-        SpendTokenVerifier,
-    )
     from spendgate.gateway.gateway import Gateway  # noqa: PLC0415
 
     if settings.upstream_url is None:
         raise HostError("no model server: give --upstream URL or set SPENDGATE_UPSTREAM_URL")
-    key = settings.signing_key
-    if key is not None and not key.get_secret_value().strip():
-        raise HostError("SPENDGATE_SIGNING_KEY is set but empty; unset it or give it a key")
-    if key is not None and len(key.get_secret_value().encode()) < KEY_BYTES_MIN:
-        _log.warning("SPENDGATE_SIGNING_KEY has under %d bytes and can be guessed", KEY_BYTES_MIN)
     api_key = settings.upstream_api_key
     return Gateway(
         ledger,
@@ -145,7 +138,7 @@ def build_gateway(settings: Settings, ledger: StoredLedger) -> "Gateway":
         lambda: open_price_book(settings, ledger),
         clock=utc_now,
         new_id=new_request_id,
-        verifier=None if key is None else SpendTokenVerifier(key.get_secret_value()),
+        verifier=build_verifier(settings),
         terms=Terms(
             geo=settings.geo,
             default_max_tokens=settings.default_max_tokens,
@@ -178,6 +171,38 @@ def open_async_upstream(settings: Settings) -> "AsyncOpenAIUpstream":
     )
 
 
+def build_verifier(settings: Settings) -> "TokenVerifier | None":
+    """Return what checks spend tokens; None where no key is configured.
+
+    Raises:
+        HostError: if a key can't be used.
+    """
+    from spendgate.adapters.signing_keys import KEY_BYTES_MIN, read_signing_keys  # noqa: PLC0415
+    from spendgate.adapters.spend_token import SpendTokenVerifier, TokenNames  # noqa: PLC0415
+
+    keys = read_signing_keys(settings)
+    if keys is None:
+        return None
+    if any(key.is_short for key in keys.keys):
+        _log.warning("a signing key has under %d bytes and can be guessed", KEY_BYTES_MIN)
+    return SpendTokenVerifier(keys, TokenNames(settings.token_audience, settings.token_issuer))
+
+
+def build_minter(settings: Settings) -> "TokenMinter | None":
+    """Return what signs spend tokens; None where no key is configured, or public ones only.
+
+    Raises:
+        HostError: if a key can't be used.
+    """
+    from spendgate.adapters.signing_keys import read_signing_keys  # noqa: PLC0415
+    from spendgate.adapters.spend_token import SpendTokenMinter, TokenNames  # noqa: PLC0415
+
+    keys = read_signing_keys(settings)
+    if keys is None or not keys.can_sign:
+        return None
+    return SpendTokenMinter(keys, TokenNames(settings.token_audience, settings.token_issuer))
+
+
 class RunningHost:
     """A gate with its chores: flush the outbox, expire holds, reread the policy."""
 
@@ -185,6 +210,9 @@ class RunningHost:
         self._settings = settings
         self.ledger = open_ledger(settings)
         self.gateway = build_gateway(settings, self.ledger)
+        self.narrowing = Narrowing(
+            build_verifier(settings), build_minter(settings), self.ledger.policies.policy, utc_now
+        )
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self._async_gateway: AsyncGateway | None = None

@@ -65,7 +65,19 @@ class Settings(BaseSettings):
     """Whether a 5xx may have been billed: charged in full and reconciled later (the safe side)."""
 
     signing_key: SecretStr | None = None
-    """Key of the spend tokens; when set, org, team, agent and user must come from a token."""
+    """Key of the spend tokens: at least 32 random bytes, an Ed25519 or P-256 key in PEM (a public
+    one verifies only), or `file:PATH` of either. With a key, org, team, agent and user must come
+    from a token."""
+
+    signing_keys: SecretStr | None = None
+    """Several keys by their ids, as JSON `{"2026-08": "…", "2026-02": "…"}`, values as above: the
+    first that can signs, all verify, so that a key is replaced without refusing its tokens."""
+
+    token_audience: Annotated[str, Field(min_length=1)] = "spendgate"  # noqa: S105 - a name
+    """Whom spend tokens are for; another name per stage keeps a test's tokens out of production."""
+
+    token_issuer: str | None = None
+    """Who must have issued a spend token; None accepts any that a key of ours signed."""
 
     admin_token: SecretStr | None = None
     """Bearer for administration routes; None switches them off."""

@@ -19,6 +19,7 @@ from spendgate.domain.budget import (
     Raise,
     parse_window,
 )
+from spendgate.domain.revocation import Revocation
 from spendgate.domain.scope import Scope
 from spendgate.domain.upstream import Router, UpstreamSpec
 
@@ -56,6 +57,13 @@ policies = st.builds(
     upstreams=st.lists(upstreams, max_size=2, unique_by=lambda one: one.name).map(tuple),
     router=st.builds(Router, candidates=st.sampled_from([(), ("a",)])),
 )
+revocations = st.builds(
+    Revocation,
+    NAMES | SCOPES,
+    NAMES,
+    st.integers(0, 4).map(lambda days: NOON + timedelta(days=days)),
+    st.sampled_from([None, NOON, NOON + timedelta(days=1)]),
+)
 Change = Callable[[Any], Any]
 changes: st.SearchStrategy[Change] = st.one_of(
     policies.map(lambda policy: lambda store: store.import_policy(policy)),
@@ -67,6 +75,7 @@ changes: st.SearchStrategy[Change] = st.one_of(
     ),
     SCOPES.map(lambda scope: lambda store: store.resume(scope)),
     NAMES.map(lambda row: lambda store: store.put_price(row)),
+    revocations.map(lambda one: lambda store: store.revoke(one)),
 )
 
 
@@ -84,6 +93,7 @@ def test_a_stored_policy_is_the_specification_s(tmp_path_factory: Any, steps: li
             assert stored.policies.policy() == specified.policies.policy()
             assert stored.policy_version() == specified.policy_version()
             assert stored.policies.pauses() == specified.policies.pauses()
+            assert stored.policies.revocations() == specified.policies.revocations()
             assert stored.policies.prices() == specified.policies.prices()
     finally:
         stored.close()

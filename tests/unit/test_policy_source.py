@@ -142,7 +142,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("loop_guard: {repeats: 0, minutes: 1}", "loop_guard.repeats: must be greater"),
         ("loop_guard: {repeats: 1}", "loop_guard.minutes: is required"),
         ("loop_guard: {repeats: 1, minutes: 1441}", "loop_guard.minutes: must be less"),
-        ("loop_guard: {repeat: 1, minutes: 9}", "did you mean repeats?"),
+        ("loop_guard: {repeats: 1, minutes: 9, minute: 9}", "did you mean minutes?"),
         ("soft_cap: 0", "soft_cap: 0 must be above 0"),
         ("soft_cap: 0.1234567", "more than six decimals"),
         ("alerts: [0]", "alerts.0: 0 must be above 0"),

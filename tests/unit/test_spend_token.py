@@ -1,5 +1,7 @@
 """Spend tokens: minted, shown and checked."""
 
+import base64
+import json
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -11,6 +13,7 @@ from spendgate.adapters.spend_token import (
     KEY_BYTES_MIN,
     LEEWAY_SECONDS,
     SpendTokenVerifier,
+    TokenNames,
     describe_token,
     mint_token,
     signing_bytes,
@@ -148,3 +151,109 @@ def test_a_description_says_whether_the_key_vouches_for_it() -> None:
 def test_what_is_no_token_cant_be_described() -> None:
     with pytest.raises(TokenError):
         describe_token("garbage", KEY)
+
+
+def part(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+CLAIMS = {"aud": AUDIENCE, "jti": "1", "exp": 4_000_000_000, "user": "u"}
+HEADER = {"alg": "HS256", "typ": "JWT"}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        f"{part({'alg': 'none'})}.{part(CLAIMS)}.",
+        f"{part({'alg': 'NONE'})}.{part(CLAIMS)}.",
+        f"{part({'typ': 'JWT'})}.{part(CLAIMS)}.{part('x')}",
+        f"{part({'alg': ['HS256']})}.{part(CLAIMS)}.{part('x')}",
+        f"{part({**HEADER, 'kid': '../../dev/null'})}.{part(CLAIMS)}.{part('x')}",
+        f"{part({**HEADER, 'kid': ['a']})}.{part(CLAIMS)}.{part('x')}",
+        f"{part({**HEADER, 'jwk': {'kty': 'oct', 'k': 'eA'}})}.{part(CLAIMS)}.{part('x')}",
+        f"{part({**HEADER, 'b64': False, 'crit': ['b64']})}..{part('x')}",
+        f"{part('[' * 3000)}.{part(CLAIMS)}.{part('x')}",
+        f"{part(HEADER)}.{part('{' * 3000)}.{part('x')}",
+        f"{part(HEADER)}.{part(CLAIMS)}.{part('x')}",
+        f"{part(HEADER)}.{part(CLAIMS)}.",
+        "a.b.c.d.e",
+        "",
+        " ",
+        "\x00",
+        "ü.ü.ü",
+        "\ud800.a.b",
+        "x" * 10_000,
+        mint(user="u") + "\n",
+        " " + mint(user="u"),
+        mint(user="u").replace(".", "\uff0e"),
+    ],
+)
+def test_whatever_is_sent_as_a_token_is_refused_in_our_own_words(forged: str) -> None:
+    with pytest.raises(TokenError, match="spend token") as caught:
+        SpendTokenVerifier(KEY).verify(forged)
+
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize(
+    ("claims", "problem"),
+    [
+        ({"aud": "staging"}, "for another audience"),
+        ({"exp": None}, "carries no exp"),
+        ({"aud": None}, "carries no aud"),
+        ({"jti": None}, "carries no jti"),
+        ({"iat": 4_000_000_000}, "isn't valid yet"),
+        ({"nbf": 4_000_000_000}, "isn't valid yet"),
+        ({"exp": 1}, "has expired"),
+        ({"exp": float("inf")}, "spend token is invalid"),
+        ({"exp": 1e30}, "exp is no time"),
+        ({"iat": -1e30}, "iat is no time"),
+        ({"root_iat": "x", "parents": ["p"]}, "root_iat is no time"),
+        ({"parents": "p"}, "parents must be a list"),
+        ({"parents": ["p"] * 9}, "narrowed too often"),
+        ({"asserted": [7]}, "asserted must be a string"),
+        ({"user": "\u200bu"}, "unprintable"),
+    ],
+)
+def test_a_signed_token_that_is_wrong_is_told_why(claims: dict[str, object], problem: str) -> None:
+    payload = {name: value for name, value in {**CLAIMS, **claims}.items() if value is not None}
+
+    with pytest.raises(TokenError, match=problem):
+        SpendTokenVerifier(KEY).verify(jwt.encode(payload, KEY, "HS256"))
+
+
+def test_the_issuer_is_asked_for_where_one_is_named() -> None:
+    ours, theirs = TokenNames(issuer="us"), TokenNames(issuer="them")
+    text = mint_token(KEY, {"user": "u"}, ttl_seconds=60, now=datetime.now(UTC), names=ours)
+
+    assert SpendTokenVerifier(KEY, ours).verify(text)
+    assert SpendTokenVerifier(KEY).verify(text)
+    with pytest.raises(TokenError, match="another issuer"):
+        SpendTokenVerifier(KEY, theirs).verify(text)
+    with pytest.raises(TokenError, match="carries no iss"):
+        SpendTokenVerifier(KEY, ours).verify(jwt.encode(CLAIMS, KEY, "HS256"))
+
+
+def test_each_stage_has_its_own_audience() -> None:
+    staging = TokenNames(audience="staging")
+    text = mint_token(KEY, {"user": "u"}, ttl_seconds=60, now=datetime.now(UTC), names=staging)
+
+    assert SpendTokenVerifier(KEY, staging).verify(text)
+    with pytest.raises(TokenError, match="another audience"):
+        SpendTokenVerifier(KEY).verify(text)
+
+
+def test_a_token_that_was_verified_before_still_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier, text = SpendTokenVerifier(KEY), mint(ttl_seconds=60, user="u")
+    first = verifier.verify(text)
+    assert verifier.verify(text) is first  # its signature wasn't checked again
+
+    ends = first.expires_at
+    assert ends is not None
+    monkeypatch.setattr("time.time", lambda: ends.timestamp() + LEEWAY_SECONDS)
+    checked: list[str] = []
+    monkeypatch.setattr(verifier, "_payload", lambda text: checked.append(text) or {**CLAIMS})
+    verifier.verify(text)
+
+    assert checked == [text]

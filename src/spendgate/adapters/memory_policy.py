@@ -8,6 +8,7 @@ from typing import TypeVar
 from spendgate.adapters.memory_store import MemoryState, MemoryStore, PolicyRows
 from spendgate.adapters.stored_policy import Pause
 from spendgate.domain.budget import Budget, Policy, Raise
+from spendgate.domain.revocation import Revocation, Revocations
 from spendgate.domain.scope import Scope
 
 Owned = TypeVar("Owned", Budget, Raise)
@@ -15,7 +16,7 @@ Row = TypeVar("Row")
 
 
 class MemoryPolicy:
-    """Budgets, raises, pauses, defaults and price rows of a store."""
+    """Budgets, raises, pauses, revocations, defaults and price rows of a store."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
@@ -36,6 +37,7 @@ class MemoryPolicy:
             defaults=rows.defaults,
             upstreams=rows.upstreams,
             router=rows.router,
+            revoked=Revocations.of(self.revocations()),
             version=state.policy_version,
         )
 
@@ -99,6 +101,21 @@ class MemoryPolicy:
         """Return the paused scopes with their reasons."""
         rows = self._store.state.policy.pauses
         return [Pause(scope, *rows[scope]) for scope in sorted(rows)]
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Refuse a token, or all of a scope so far, from now on; forget what is over by then."""
+
+        def revoked(rows: PolicyRows) -> PolicyRows:
+            at = revocation.revoked_at
+            kept = {text: one for text, one in rows.revocations.items() if not one.is_over(at)}
+            return replace(rows, revocations=kept | {revocation.text: revocation})
+
+        self._change(revoked)
+
+    def revocations(self) -> list[Revocation]:
+        """Return what is revoked."""
+        rows = self._store.state.policy.revocations
+        return [rows[text] for text in sorted(rows)]
 
     def put_price(self, row_json: str) -> None:
         """Append one dated price row over the shipped book."""

@@ -15,6 +15,7 @@ from spendgate.domain.budget import BalanceKey, Budget, ModelLimits, PolicyDefau
 from spendgate.domain.decision import Balance
 from spendgate.domain.event import CallFacts, DecisionRecord, SpendEvent
 from spendgate.domain.hold import HoldState
+from spendgate.domain.revocation import Revocation
 from spendgate.domain.upstream import Router, UpstreamSpec
 from spendgate.gateway.ports import EventBatch
 
@@ -50,6 +51,7 @@ class PolicyRows:
     budgets: dict[str, Budget] = field(default_factory=dict[str, Budget])
     raises: dict[str, Raise] = field(default_factory=dict[str, Raise])
     pauses: dict[str, tuple[str, datetime]] = field(default_factory=dict[str, tuple[str, datetime]])
+    revocations: dict[str, Revocation] = field(default_factory=dict[str, Revocation])
     prices: tuple[str, ...] = ()
     models: dict[str, ModelLimits] = field(default_factory=dict[str, ModelLimits])
     defaults: PolicyDefaults = field(default_factory=PolicyDefaults)

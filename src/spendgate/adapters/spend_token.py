@@ -1,28 +1,59 @@
-"""Spend tokens: signed JWTs (HS256, by PyJWT) that vouch for who pays."""
+"""Spend tokens: signed JWTs (by PyJWT) that vouch for who pays."""
 
 import hashlib
+import threading
+import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import jwt
 
+from spendgate.adapters.signing_keys import KEY_BYTES_MIN, SigningKey, SigningKeys, signing_bytes
 from spendgate.domain.scope import WILDCARD, Dimension, ScopeError, checked_value
 from spendgate.errors import TokenError
+from spendgate.gateway.narrowing import PARENTS_MAX
 from spendgate.gateway.ports import TokenClaims
 
 ALGORITHM = "HS256"
 AUDIENCE = "spendgate"
-KEY_BYTES_MIN = 32
+ISSUER = "spendgate"
 LEEWAY_SECONDS = 5
+TOKEN_CHARS_MAX = 8192
+_VERIFIED_MAX = 2000
+"""Tokens whose signature is known to be good: checking one costs as much as admitting a call."""
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (jwt.InvalidSignatureError, "it isn't signed with a key of this gate"),
+    (jwt.InvalidAudienceError, "it is meant for another audience"),
+    (jwt.InvalidIssuerError, "it comes from another issuer"),
+    (jwt.InvalidAlgorithmError, "it isn't signed with the algorithm of this gate's key"),
+    (jwt.ImmatureSignatureError, "it isn't valid yet; compare the clocks"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenNames:
+    """For whom tokens are, and from whom: an issuer that is named must be in every token."""
+
+    audience: str = AUDIENCE
+    issuer: str | None = None
+
+
+_NAMES = TokenNames()
 
 
 class SpendTokenVerifier:
-    """Checks tokens against one signing key."""
+    """Checks tokens against the keys of a gate."""
 
-    def __init__(self, key: str) -> None:
-        self._key = signing_bytes(key)
+    def __init__(self, keys: SigningKeys | str, names: TokenNames = _NAMES) -> None:
+        self._keys = SigningKeys.of(keys)
+        self._names = names
+        self._lock = threading.Lock()
+        self._verified: OrderedDict[bytes, tuple[float, TokenClaims]] = OrderedDict()
 
     def verify(self, token: str) -> TokenClaims:
         """Return a token's claims.
@@ -30,30 +61,117 @@ class SpendTokenVerifier:
         Raises:
             TokenError: if the token is forged, expired, for another audience, or carries nothing.
         """
+        if len(token) > TOKEN_CHARS_MAX:
+            raise TokenError(f"the spend token is longer than {TOKEN_CHARS_MAX} characters")
+        if not token.isascii():
+            raise TokenError("the spend token is invalid: it is no JWT")
+        # By its digest, so that no secret is kept that could be read from memory and used.
+        digest = hashlib.sha256(token.encode()).digest()
+        with self._lock:
+            known = self._verified.get(digest)
+        if known is not None and time.time() < known[0]:
+            return known[1]
+        payload = self._payload(token)
+        claims = _claims(payload)
+        with self._lock:
+            self._verified[digest] = (float(payload["exp"]) + LEEWAY_SECONDS, claims)
+            if len(self._verified) > _VERIFIED_MAX:
+                self._verified.popitem(last=False)
+        return claims
+
+    def _payload(self, token: str) -> dict[str, Any]:
         try:
-            payload = jwt.decode(
-                token,
-                self._key,
-                algorithms=[ALGORITHM],
-                audience=AUDIENCE,
-                leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "aud", "jti"]},
-            )
+            header = jwt.get_unverified_header(token)
+            keys = self._keys.named(header.get("kid"))
+            same = [one for one in keys if one.algorithm == header.get("alg")]
+            if keys and not same:
+                raise jwt.InvalidAlgorithmError
+            for key in same:
+                try:
+                    return self._decoded(token, key)
+                except jwt.InvalidSignatureError:
+                    continue
         except jwt.ExpiredSignatureError:
             raise TokenError("the spend token has expired; mint a new one") from None
-        except jwt.InvalidTokenError as error:
-            raise TokenError(f"the spend token is invalid: {type(error).__name__}") from None
-        return _claims(payload)
+        except (jwt.InvalidTokenError, OverflowError) as error:
+            raise TokenError(f"the spend token is invalid: {_reason(error)}") from None
+        raise TokenError(f"the spend token is invalid: {_reason(jwt.InvalidSignatureError())}")
+
+    def _decoded(self, token: str, key: SigningKey) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key.verifying,
+            algorithms=[key.algorithm],
+            audience=self._names.audience,
+            issuer=self._names.issuer,
+            leeway=LEEWAY_SECONDS,
+            options={"require": ["exp", "aud", "jti"]},
+        )
+
+
+class SpendTokenMinter:
+    """Signs tokens with the first key that can."""
+
+    def __init__(self, keys: SigningKeys | str, names: TokenNames = _NAMES) -> None:
+        self._keys = SigningKeys.of(keys)
+        self._names = names
+
+    def mint(self, claims: TokenClaims, at: datetime) -> tuple[str, TokenClaims]:
+        """Sign claims under a new id; `token_ids` holds those that the token was narrowed from.
+
+        Returns:
+            The token, and its claims with its own id.
+
+        Raises:
+            TokenError: if there is nothing to vouch for, a value is unusable, or only public keys
+            are here.
+        """
+        if not claims.scopes:
+            raise TokenError("a spend token must carry at least one scope, such as --agent")
+        if claims.expires_at is None or claims.expires_at <= at:
+            raise TokenError("a spend token's ttl must be at least one second")
+        key = self._keys.signer
+        token_id = uuid.uuid4().hex
+        payload = self._payload(claims, token_id, at)
+        assert key.signing is not None  # noqa: S101 - it is the signer
+        headers = None if key.key_id is None else {"kid": key.key_id}
+        token = jwt.encode(payload, key.signing, key.algorithm, headers=headers)
+        if len(token) > TOKEN_CHARS_MAX:
+            raise TokenError(f"the spend token would be longer than {TOKEN_CHARS_MAX} characters")
+        return token, replace(claims, token_ids=(*claims.token_ids, token_id))
+
+    def _payload(self, claims: TokenClaims, token_id: str, at: datetime) -> dict[str, Any]:
+        payload: dict[str, Any] = {
+            "iss": self._names.issuer or ISSUER,
+            "aud": self._names.audience,
+            "jti": token_id,
+            "iat": at,
+            "exp": claims.expires_at,
+            **{name: _value(name, value) for name, value in claims.scopes.items()},
+        }
+        if claims.tags:
+            tags = claims.tags
+            payload["tags"] = {_value("tag", name): _value(name, tags[name]) for name in tags}
+        if claims.models is not None:
+            payload["models"] = list(claims.models)
+        if claims.asserted:
+            payload["asserted"] = sorted(claims.asserted)
+        if claims.token_ids:
+            payload["parents"] = list(claims.token_ids)
+            if claims.minted_at is not None:
+                payload["root_iat"] = int(claims.minted_at.timestamp())
+        return payload
 
 
 def mint_token(
-    key: str,
+    key: SigningKeys | str,
     scopes: Mapping[str, str],
     *,
     ttl_seconds: int,
     now: datetime,
     tags: Mapping[str, str] | None = None,
     models: Sequence[str] | None = None,
+    names: TokenNames = _NAMES,
 ) -> str:
     """Sign a token that carries scopes, tags and allowed models for `ttl_seconds`.
 
@@ -61,58 +179,56 @@ def mint_token(
         TokenError: if there is nothing to vouch for, a value is unusable or the time isn't
         positive.
     """
-    if not scopes:
-        raise TokenError("a spend token must carry at least one scope, such as --agent")
-    if ttl_seconds <= 0:
-        raise TokenError("a spend token's ttl must be at least one second")
-    payload: dict[str, Any] = {
-        "aud": AUDIENCE,
-        "jti": uuid.uuid4().hex,
-        "iat": now,
-        "exp": now + timedelta(seconds=ttl_seconds),
-        **{name: _value(name, value) for name, value in scopes.items()},
-    }
-    if tags:
-        payload["tags"] = {_value("tag", name): _value(name, tags[name]) for name in tags}
-    if models is not None:
-        payload["models"] = list(models)
-    return jwt.encode(payload, signing_bytes(key), ALGORITHM)
+    claims = TokenClaims(
+        scopes,
+        tags or {},
+        None if models is None else tuple(models),
+        expires_at=now + timedelta(seconds=ttl_seconds),
+    )
+    token, _ = SpendTokenMinter(key, names).mint(claims, now)
+    return token
 
 
-def describe_token(token: str, key: str | None) -> dict[str, object]:
-    """Return what a token says; `verified` tells whether the key vouches for it.
+def describe_token(
+    token: str, key: SigningKeys | str | None, names: TokenNames = _NAMES
+) -> dict[str, object]:
+    """Return what a token says; `verified` tells whether a key vouches for it.
 
     Raises:
         TokenError: if the text is no JWT.
     """
     try:
         payload = cast("dict[str, object]", jwt.decode(token, options={"verify_signature": False}))
-    except jwt.InvalidTokenError:
+        key_id = jwt.get_unverified_header(token).get("kid")
+    except (jwt.InvalidTokenError, ValueError):
         raise TokenError("this is no spend token") from None
     problem = None
     try:
         if key is None:
             problem = "no signing key is configured"
         else:
-            SpendTokenVerifier(key).verify(token)
+            SpendTokenVerifier(key, names).verify(token)
     except TokenError as error:
         problem = str(error)
-    return {**payload, "verified": problem is None, "problem": problem}
+    named = {} if key_id is None else {"kid": key_id}
+    return {**payload, **named, "verified": problem is None, "problem": problem}
 
 
-def signing_bytes(key: str) -> bytes:
-    """Return the bytes to sign with: the key itself, or its SHA-256 where it has under 256 bits.
-
-    HS256 asks for a key as long as its hash (RFC 7518 §3.2). Hashing makes a short key long enough,
-    not harder to guess, so `doctor` warns of one.
-    """
-    raw = key.encode()
-    return raw if len(raw) >= KEY_BYTES_MIN else hashlib.sha256(raw).digest()
+def _reason(error: Exception) -> str:
+    """Say what is wrong with a token in words of ours: PyJWT's may quote it."""
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"it carries no {error.claim}"
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    return "it is no JWT, or one that is damaged"
 
 
 def _claims(payload: Mapping[str, object]) -> TokenClaims:
     scopes = {
-        name: _value(name, payload[name]) for name in Dimension if payload.get(name) is not None
+        name.value: _value(name, payload[name])
+        for name in Dimension
+        if payload.get(name) is not None
     }
     tags: object = payload.get("tags") or {}
     models = payload.get("models")
@@ -121,11 +237,35 @@ def _claims(payload: Mapping[str, object]) -> TokenClaims:
     if not scopes:
         raise TokenError("the spend token is invalid: it carries no scope")
     entries = cast("Mapping[str, object]", tags)
+    parents = _texts(payload, "parents")
+    if len(parents) > PARENTS_MAX:
+        raise TokenError("the spend token is invalid: it was narrowed too often")
     return TokenClaims(
-        scopes={str(name.value): value for name, value in scopes.items()},
+        scopes=scopes,
         tags={name: _value(name, value) for name, value in entries.items()},
         models=None if models is None else tuple(str(one) for one in cast("list[object]", models)),
+        asserted=frozenset(_texts(payload, "asserted")),
+        token_ids=(*parents, _value("jti", payload.get("jti"))),
+        minted_at=_instant(payload, "root_iat" if "root_iat" in payload else "iat"),
+        expires_at=_instant(payload, "exp"),
     )
+
+
+def _texts(payload: Mapping[str, object], name: str) -> list[str]:
+    found = payload.get(name, [])
+    if not isinstance(found, list):
+        raise TokenError(f"the spend token is invalid: {name} must be a list")
+    return [_value(name, one) for one in cast("list[object]", found)]
+
+
+def _instant(payload: Mapping[str, object], name: str) -> datetime | None:
+    value = payload.get(name)
+    if value is None:
+        return None
+    try:
+        return datetime.fromtimestamp(float(str(value)), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise TokenError(f"the spend token is invalid: {name} is no time") from None
 
 
 def _value(name: str, value: object) -> str:
@@ -135,3 +275,18 @@ def _value(name: str, value: object) -> str:
         return checked_value(name, value)
     except ScopeError as error:
         raise TokenError(f"the spend token is invalid: {error}") from None
+
+
+__all__ = [
+    "ALGORITHM",
+    "AUDIENCE",
+    "KEY_BYTES_MIN",
+    "LEEWAY_SECONDS",
+    "TOKEN_CHARS_MAX",
+    "SpendTokenMinter",
+    "SpendTokenVerifier",
+    "TokenNames",
+    "describe_token",
+    "mint_token",
+    "signing_bytes",
+]

@@ -15,8 +15,16 @@ from spendgate.adapters.budget_codec import (
     encode_raise,
 )
 from spendgate.adapters.event_codec import from_micros, to_micros
+from spendgate.adapters.revocation_rows import (
+    FIRST_KEY,
+    LAST_KEY,
+    decode_revocation,
+    encode_revocation,
+    key_of,
+)
 from spendgate.adapters.sql_store import SqlConnection, SqlStore
 from spendgate.domain.budget import Budget, Policy, Raise
+from spendgate.domain.revocation import Revocation, Revocations
 from spendgate.domain.scope import Scope
 
 
@@ -30,7 +38,7 @@ class Pause:
 
 
 class StoredPolicy:
-    """Budgets, raises, pauses, defaults and price rows of a store, in its own SQL."""
+    """Budgets, raises, pauses, revocations, defaults and prices of a store, in its own SQL."""
 
     def __init__(self, store: SqlStore, sql: Mapping[str, str]) -> None:
         self._store = store
@@ -60,12 +68,14 @@ class StoredPolicy:
             raises = connection.execute(self._sql["all_raises"]).fetchall()
             paused = connection.execute(self._sql["all_pauses"]).fetchall()
             stored = connection.execute(self._sql["get_meta"], ("defaults",)).fetchone()
+            revoked = self._revoked(connection)
         rest = decode_defaults(stored[0]) if stored else Policy()
         return replace(
             rest,
             budgets=tuple(decode_budget(spec) for _, _, spec in budgets),
             raises=tuple(decode_raise(spec) for _, _, spec in raises),
             paused=tuple(Scope.parse(scope) for scope, _, _ in paused),
+            revoked=Revocations.of(map(decode_revocation, revoked)),
             version=version,
         )
 
@@ -121,6 +131,20 @@ class StoredPolicy:
         rows = self._store.read(self._sql["all_pauses"])
         return [Pause(str(scope), str(why), from_micros(int(str(at)))) for scope, why, at in rows]
 
+    def revoke(self, revocation: Revocation) -> None:
+        """Refuse a token, or all of a scope so far, from now on; forget what is over by then."""
+        row = (key_of(revocation), encode_revocation(revocation))
+        with self._changing() as connection:
+            for old in self._revoked(connection):
+                if decode_revocation(old).is_over(revocation.revoked_at):
+                    connection.execute(self._sql["remove_meta"], (old[0],))
+            connection.execute(self._sql["put_meta"], row)
+
+    def revocations(self) -> list[Revocation]:
+        """Return what is revoked."""
+        rows = self._store.read(self._sql["all_revocations"], (FIRST_KEY, LAST_KEY))
+        return [decode_revocation(row) for row in rows]
+
     def put_price(self, row_json: str) -> None:
         """Append one dated price row over the shipped book."""
         with self._changing() as connection:
@@ -145,7 +169,11 @@ class StoredPolicy:
             connection.execute(self._sql["all_pauses"]).fetchall(),
             connection.execute(self._sql["all_prices"]).fetchall(),
             connection.execute(self._sql["get_meta"], ("defaults",)).fetchone(),
+            self._revoked(connection),
         ]
+
+    def _revoked(self, connection: SqlConnection) -> list[tuple[object, ...]]:
+        return connection.execute(self._sql["all_revocations"], (FIRST_KEY, LAST_KEY)).fetchall()
 
     def _put_budget(self, connection: SqlConnection, budget: Budget) -> None:
         row = (budget.budget_id, budget.source, encode_budget(budget))

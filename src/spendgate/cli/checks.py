@@ -89,18 +89,25 @@ def _home(settings: Settings) -> Check:
 
 
 def _signing_key(settings: Settings) -> Check:
-    key = settings.signing_key
-    if key is None:
+    if settings.signing_key is None and settings.signing_keys is None:
         way_out = "set SPENDGATE_SIGNING_KEY so that callers must prove who they are"
         return Check("signing key", Status.WARN, "callers say themselves who pays", way_out)
-    from spendgate.adapters.spend_token import KEY_BYTES_MIN  # noqa: PLC0415 - slow to load
+    from spendgate.adapters.signing_keys import (  # noqa: PLC0415 - slow to load
+        KEY_BYTES_MIN,
+        read_signing_keys,
+    )
 
     way_out = f"use at least {KEY_BYTES_MIN} random bytes"
-    if not key.get_secret_value().strip():
-        return Check("signing key", Status.FAIL, "is empty: no host starts", way_out)
-    if len(key.get_secret_value().encode()) < KEY_BYTES_MIN:
+    try:
+        keys = read_signing_keys(settings)
+    except HostError as error:
+        return Check("signing key", Status.FAIL, f"{error}; no host starts", way_out)
+    assert keys is not None  # noqa: S101 - one is set
+    if any(one.is_short for one in keys.keys):
         return Check("signing key", Status.WARN, f"is shorter than {KEY_BYTES_MIN} bytes", way_out)
-    return Check("signing key", Status.OK, "set")
+    signs = "signs and verifies" if keys.can_sign else "verifies only"
+    kinds = ", ".join(f"{one.key_id or 'without id'} {one.algorithm}" for one in keys.keys)
+    return Check("signing key", Status.OK, f"{signs}: {kinds}")
 
 
 def _upstream(settings: Settings) -> Check:

@@ -2,13 +2,14 @@
 
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
 from spendgate.adapters.plain_data import as_mapping
-from spendgate.bootstrap import build_gateway, utc_now
+from spendgate.bootstrap import build_gateway, build_minter, utc_now
 from spendgate.cli.console import print_json, print_records, say
 from spendgate.cli.options import (
     Home,
@@ -21,6 +22,7 @@ from spendgate.cli.options import (
 )
 from spendgate.config import Settings
 from spendgate.errors import InvalidRequestError
+from spendgate.gateway.ports import TokenClaims
 from spendgate.gateway.wire import CHAT, EMBEDDINGS
 
 NOBODY = "http://explain.invalid"
@@ -86,14 +88,17 @@ def _vouched(
     settings: Settings, scopes: dict[str, str], tags: dict[str, str], own: dict[str, object]
 ) -> dict[str, object]:
     """Vouch for the flags as the operator who holds the key would; else they are asserted."""
-    key = settings.signing_key
-    if key is None or "spend_token" in own or not scopes:
-        return {"tags": (as_mapping(own.get("tags")) or {}) | tags} if tags else {}
-    from spendgate.adapters.spend_token import mint_token  # noqa: PLC0415 - slow to load
-
-    token = mint_token(
-        key.get_secret_value(), scopes, tags=tags, ttl_seconds=TOKEN_SECONDS, now=utc_now()
+    asserted: dict[str, object] = (
+        {"tags": (as_mapping(own.get("tags")) or {}) | tags} if tags else {}
     )
+    if "spend_token" in own or not scopes:
+        return asserted
+    minter = build_minter(settings)
+    if minter is None:
+        return asserted
+    now = utc_now()
+    ends = now + timedelta(seconds=TOKEN_SECONDS)
+    token, _ = minter.mint(TokenClaims(scopes, tags, expires_at=ends), now)
     return {"spend_token": token}
 
 

@@ -63,6 +63,10 @@ def identify(
             source = "caller is" if name in platform else "token is for"
             message = f"the {source} another {name}"
             raise ForbiddenError("scope_forbidden", message, f"custom_inputs.{name}")
+    for name, value in claims.tags.items():
+        if call.tags.get(name, value) != value:
+            message = "the token has this tag with another value"
+            raise ForbiddenError("scope_forbidden", message, f"custom_inputs.tags.{name}")
     values = {**call.asserted, **proven} or {Dimension.USER.value: ANONYMOUS}
     tags = {**call.tags, **claims.tags}
     # What a token's bearer added when it narrowed the token binds, but nobody vouches for it.
@@ -104,18 +108,23 @@ def check_trust(caller: Caller, policy: Policy) -> None:
             )
 
 
-def check_revoked(caller: Caller, policy: Policy) -> None:
+def check_revoked(claims: TokenClaims, policy: Policy) -> None:
     """Refuse a spend token that was revoked, or that was narrowed from one.
 
     Raises:
         TokenError: if it was.
     """
-    claims = caller.claims
     if claims is NO_CLAIMS:
         return
     vouched = Identity(claims.scopes, claims.tags)
     if policy.revoked.cover(claims.token_ids, claims.minted_at, vouched):
         raise TokenError("the spend token was revoked; ask for a new one")
+
+
+def bearer_of(headers: Mapping[str, str]) -> str | None:
+    """Return what `Authorization: Bearer` carries."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _claims(

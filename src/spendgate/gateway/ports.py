@@ -10,6 +10,7 @@ from spendgate.domain.budget import BalanceRow, Budget, Claim, Policy, Raise
 from spendgate.domain.decision import Position
 from spendgate.domain.event import DecisionRecord, SpendEvent
 from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, Verdict
+from spendgate.domain.revocation import Revocation
 from spendgate.domain.scope import Scope
 
 Clock = Callable[[], datetime]
@@ -124,6 +125,14 @@ class PolicyStore(Protocol):
 
     def resume(self, scope: Scope) -> bool:
         """Lift a pause; False if there was none."""
+        ...
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Refuse a token, or all of a scope so far, from now on."""
+        ...
+
+    def revocations(self) -> list[Revocation]:
+        """Return what is revoked."""
         ...
 
 
@@ -252,6 +261,18 @@ class TokenVerifier(Protocol):
 
         Raises:
             TokenError: if the token is forged, expired, or for another audience.
+        """
+        ...
+
+
+class TokenMinter(Protocol):
+    """Signs spend tokens."""
+
+    def mint(self, claims: "TokenClaims", at: datetime) -> "tuple[str, TokenClaims]":
+        """Return a new token for claims, and the claims with its id.
+
+        Raises:
+            TokenError: if nothing can be signed here, or these claims make no token.
         """
         ...
 

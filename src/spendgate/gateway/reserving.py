@@ -5,7 +5,7 @@ Written once, for threads and for an event loop: whatever looks at the ledger go
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -33,7 +33,7 @@ from spendgate.errors import (
 from spendgate.gateway.admission import Admission, Arrival, Incoming, Prepared, prepare
 from spendgate.gateway.hold_end import HoldEnd
 from spendgate.gateway.idempotency import keyed_request_id
-from spendgate.gateway.identity import check_revoked, check_trust, identify
+from spendgate.gateway.identity import bearer_of, check_revoked, check_trust, identify
 from spendgate.gateway.lanes import Lanes
 from spendgate.gateway.outcome import Verb
 from spendgate.gateway.parts import GateParts
@@ -103,7 +103,7 @@ class Reserving:
         call = parse_call(incoming.route, incoming.body, incoming.host, incoming.headers)
         if call.is_stream and not incoming.may_stream:
             raise InvalidRequestError("this host can't stream; leave stream out", "stream")
-        caller = identify(call, _bearer(incoming.headers), self._parts.verifier, incoming.vouched)
+        caller = identify(call, bearer_of(incoming.headers), self._parts.verifier, incoming.vouched)
         key = call.idempotency_key
         request_id = (
             self._parts.new_id() if key is None else keyed_request_id(key, caller.identity.values)
@@ -134,7 +134,7 @@ class Reserving:
     def _prepared(self, arrival: Arrival, rules: Rules) -> Prepared:
         parts, caller = self._parts, arrival.caller
         policy = rules.policy_for(caller.identity)
-        check_revoked(caller, policy)
+        check_revoked(caller.claims, policy)
         check_trust(caller, policy)
         return prepare(arrival, rules, parts.default_server, parts.terms)
 
@@ -291,8 +291,3 @@ def _distance(refused: Refused) -> tuple[bool, int]:
 
 async def _here(work: Callable[[], Answer]) -> Answer:
     return work()
-
-
-def _bearer(headers: Mapping[str, str]) -> str | None:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None

@@ -19,6 +19,7 @@ from spendgate.domain.budget import (
 )
 from spendgate.domain.decision import Granted, Refused
 from spendgate.domain.reservation import StalePolicy
+from spendgate.domain.revocation import Revocation, Revocations
 from spendgate.domain.scope import Identity, Scope
 
 if TYPE_CHECKING:
@@ -205,3 +206,32 @@ def test_a_ledger_keeps_its_name(till: "Till") -> None:
 
     assert till.ledger.ledger_id == name
     assert len(name) == 32
+
+
+def test_revocations_are_kept_and_raise_the_version(policies: StoredPolicy) -> None:
+    version = policies.version()
+    token = Revocation.of_token("t-1", "lost", NOON, NOON + timedelta(hours=1))
+    scope = Revocation(Scope.parse("user:a%b"), "left", NOON)
+
+    policies.revoke(token)
+    policies.revoke(scope)
+
+    assert policies.version() == version + 2
+    assert sorted(one.text for one in policies.revocations()) == ["scope user:a%25b", "token t-1"]
+    assert policies.revocations() == [scope, token]
+    assert policies.policy().revoked == Revocations.of([scope, token])
+
+
+def test_a_revocation_goes_when_its_token_would_have_ended(policies: StoredPolicy) -> None:
+    policies.revoke(Revocation.of_token("t-1", "lost", NOON, NOON + timedelta(hours=1)))
+    policies.revoke(Revocation.of_token("t-2", "lost", NOON + timedelta(hours=26)))
+
+    assert [one.subject for one in policies.revocations()] == ["t-2"]
+
+
+def test_importing_a_file_lifts_no_revocation(policies: StoredPolicy) -> None:
+    policies.revoke(Revocation.of_token("t-1", "lost", NOON))
+
+    policies.import_policy(Policy(budgets=(simple("a"),)))
+
+    assert policies.policy().revoked.token_ids == {"t-1"}

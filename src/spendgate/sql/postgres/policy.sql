@@ -51,3 +51,9 @@ DELETE FROM pause WHERE scope = %s
 
 -- name: put_price
 INSERT INTO price (spec) VALUES (%s)
+
+-- name: all_revocations
+SELECT key, value FROM meta WHERE key >= %s AND key < %s ORDER BY key
+
+-- name: remove_meta
+DELETE FROM meta WHERE key = %s

@@ -51,3 +51,9 @@ DELETE FROM pause WHERE scope = ?
 
 -- name: put_price
 INSERT INTO price (spec) VALUES (?)
+
+-- name: all_revocations
+SELECT key, value FROM meta WHERE key >= ? AND key < ? ORDER BY key
+
+-- name: remove_meta
+DELETE FROM meta WHERE key = ?
