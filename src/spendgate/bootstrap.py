@@ -7,7 +7,7 @@ and a command that only looks at an embedded ledger needs none of them.
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -201,6 +201,28 @@ def build_minter(settings: Settings) -> "TokenMinter | None":
     if keys is None or not keys.can_sign:
         return None
     return SpendTokenMinter(keys, TokenNames(settings.token_audience, settings.token_issuer))
+
+
+def build_caller(settings: Settings) -> Callable[[], Mapping[str, str]] | None:
+    """Return what asks Model Serving who calls; None where that isn't switched on.
+
+    Raises:
+        HostError: if it can't be asked here.
+    """
+    if not settings.on_behalf_of_user:
+        return None
+    if not settings.in_model_serving:
+        raise HostError(
+            "SPENDGATE_ON_BEHALF_OF_USER works inside Databricks Model Serving only: elsewhere the "
+            "SDK would take this host's own credentials for its caller's"
+        )
+    try:
+        from spendgate.adapters.databricks_caller import DatabricksCaller  # noqa: PLC0415
+    except ImportError:
+        raise HostError(
+            "SPENDGATE_ON_BEHALF_OF_USER needs databricks-ai-bridge: install spendgate[databricks]"
+        ) from None
+    return DatabricksCaller(timeout_seconds=settings.caller_timeout_seconds)
 
 
 class RunningHost:

@@ -79,6 +79,17 @@ class Settings(BaseSettings):
     token_issuer: str | None = None
     """Who must have issued a spend token; None accepts any that a key of ours signed."""
 
+    on_behalf_of_user: bool = False
+    """Whether the served model asks Model Serving on whose behalf it is called, and believes only
+    that `user`. Needs the extra `databricks` and a model logged with a UserAuthPolicy."""
+
+    caller_timeout_seconds: Annotated[float, Field(ge=0.1, le=60)] = 5.0
+    """How long the workspace may take to say whose token a request carries, once per token."""
+
+    forwarded_user_header: Annotated[str, Field(pattern="^[A-Za-z0-9-]{1,60}$")] | None = None
+    """Header in which a proxy before `app` names the user, such as `X-Forwarded-Email` of
+    Databricks Apps. Only where nobody can reach the host past that proxy: it is believed."""
+
     admin_token: SecretStr | None = None
     """Bearer for administration routes; None switches them off."""
 
@@ -191,6 +202,11 @@ class Settings(BaseSettings):
     def ledger_location(self) -> str:
         """The ledger's URL, the home's SQLite file by default."""
         return self.ledger_url or f"{SQLITE_SCHEME}{(self.home / 'ledger.db').absolute()}"
+
+    @property
+    def platform_header(self) -> str | None:
+        """The forwarded user's header by its lower-case name."""
+        return self.forwarded_user_header.lower() if self.forwarded_user_header else None
 
     @property
     def is_embedded(self) -> bool:

@@ -16,6 +16,8 @@ from spendgate.app.model_calls import Form, Gate, ModelCalls, as_it_is
 from spendgate.app.model_list import model_list, model_object
 from spendgate.app.openapi import openapi_document
 from spendgate.app.recipe_form import recipe_reply
+from spendgate.app.token_route import PATH as NARROW_PATH
+from spendgate.app.token_route import Narrower, narrow_route
 from spendgate.config import Settings
 from spendgate.gateway.reply import Reply, error_reply, spend_headers
 from spendgate.gateway.wire import CHAT, EMBEDDINGS, RESPONSES
@@ -75,6 +77,8 @@ def create_app() -> ASGIApp:
         body_bytes_max=settings.body_bytes_max,
         client_seconds=settings.client_seconds,
         admin_token=settings.admin_token,
+        platform_header=settings.platform_header,
+        narrower=WORKER.narrowing,
     )
     return Lifespan(
         app,
@@ -91,9 +95,16 @@ def routes(
     body_bytes_max: int,
     client_seconds: float,
     admin_token: SecretStr | None,
+    platform_header: str | None,
+    narrower: Callable[[], Narrower],
 ) -> ASGIApp:
     """Return the app over a gate, without its start and end."""
-    calls = ModelCalls(gate, body_bytes_max=body_bytes_max, client_seconds=client_seconds)
+    calls = ModelCalls(
+        gate,
+        body_bytes_max=body_bytes_max,
+        client_seconds=client_seconds,
+        platform_header=platform_header,
+    )
     document = openapi_document()
 
     async def list_models(_request: Request) -> Response:
@@ -117,12 +128,13 @@ def routes(
         routes=[
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/v1/models/{model:path}", show_model, methods=["GET"]),
+            narrow_route(narrower),
             Route("/health", health, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
         ],
         exception_handlers={HTTPException: _http_failure, Exception: _server_failure},
     )
-    guarded = AdminGuard(others, admin_token, open_paths=MODEL_CALLS.keys())
+    guarded = AdminGuard(others, admin_token, open_paths={*MODEL_CALLS, NARROW_PATH})
     return _Doors(calls, guarded)
 
 

@@ -15,6 +15,7 @@ from spendgate.gateway.wire import Host
 from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure, send_answer
 from spendgate.web.body import BodyError, check_body, check_headers, parse_object, read_body
 from spendgate.web.event_stream import EventStream
+from spendgate.web.header import forwarded_user, single_headers
 
 _logger = logging.getLogger(__name__)
 # Above this size scans and parsing take milliseconds, in which the loop would serve nobody else.
@@ -46,11 +47,17 @@ class ModelCalls:
     """Answers requests for models; one for all routes."""
 
     def __init__(
-        self, gate: Callable[[], Gate], *, body_bytes_max: int, client_seconds: float
+        self,
+        gate: Callable[[], Gate],
+        *,
+        body_bytes_max: int,
+        client_seconds: float,
+        platform_header: str | None = None,
     ) -> None:
         self._gate = gate
         self._body_bytes_max = body_bytes_max
         self._client_seconds = client_seconds
+        self._platform_header = platform_header
 
     async def answer(
         self, route: str, scope: Scope, receive: Receive, send: Send, form: Form = as_it_is
@@ -78,6 +85,7 @@ class ModelCalls:
 
     async def _incoming(self, route: str, scope: Scope, receive: Receive) -> Incoming | None:
         check_headers(scope, self._body_bytes_max)
+        headers = single_headers(scope, self._platform_header)
         try:
             async with asyncio.timeout(self._client_seconds):
                 body = await read_body(receive, self._body_bytes_max)
@@ -92,7 +100,8 @@ class ModelCalls:
             route,
             document,
             Host.ASGI,
-            headers_of(scope),
+            headers,
+            forwarded_user(headers, self._platform_header),
             may_stream=document.get("stream") is True,
             is_large=is_large,
         )

@@ -2,6 +2,8 @@
 
 from importlib.metadata import version
 
+from spendgate.domain.scope import Dimension
+
 _ANY = {"type": "object", "additionalProperties": True}
 _REFUSALS = {
     "400": "The request is wrong, or its cost can't be bounded; `error.param` names the field.",
@@ -37,6 +39,7 @@ def openapi_document() -> dict[str, object]:
             },
             "/agent/chat": {"post": _recipe_call()},
             "/api/chat": {"post": _recipe_call()},
+            "/api/tokens/narrow": {"post": _narrow()},
             "/health": {"get": _look("Whether this process answers", _object("Status"))},
             "/openapi.json": {"get": _look("This document", _object("Document"))},
         },
@@ -51,6 +54,8 @@ def openapi_document() -> dict[str, object]:
                 "Model": _ANY,
                 "Status": {"type": "object", "properties": {"status": {"const": "ok"}}},
                 "Document": _ANY,
+                "Wish": _wish(),
+                "NarrowedToken": _narrowed_token(),
             },
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
@@ -82,6 +87,34 @@ def _recipe_call() -> dict[str, object]:
     }
     answered = {"200": _response("The model's answer with `spend`.", "Answer")}
     return {**call, "summary": "Chat in the recipes' form", "responses": {**answered, **refused}}
+
+
+def _narrow() -> dict[str, object]:
+    refused = {status: _response(_REFUSALS[status], "Error") for status in ("400", "401", "403")}
+    return {
+        "summary": "A narrower spend token, on the word of the bearer's own",
+        "requestBody": {"content": _json("Wish")},
+        "responses": {"200": _response("The token, once.", "NarrowedToken"), **refused},
+    }
+
+
+def _wish() -> dict[str, object]:
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            **{name.value: text for name in Dimension},
+            "tags": {"type": "object", "additionalProperties": text},
+            "models": {"type": "array", "items": text},
+            "ttl_seconds": {"type": "integer", "minimum": 1},
+        },
+    }
+
+
+def _narrowed_token() -> dict[str, object]:
+    names = ("spend_token", "token_id", "expires_at")
+    return {"type": "object", "properties": {name: {"type": "string"} for name in names}}
 
 
 def _look(summary: str, answer: dict[str, object]) -> dict[str, object]:

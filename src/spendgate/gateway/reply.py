@@ -9,6 +9,7 @@ from spendgate.domain.budget import Refusal
 from spendgate.domain.decision import Position, RefusalCode, Refused
 from spendgate.domain.money import format_usd
 from spendgate.domain.window import format_window
+from spendgate.errors import CallerError, CallerUnavailableError
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.stream_chunk import StreamChunk
 from spendgate.gateway.wire import Host
@@ -144,6 +145,13 @@ def error_reply(
     kind = "invalid_request_error" if status < 500 else "server_error"
     body = error_body(code, message, kind, retryable, note, param=param)
     return Reply(status, body, retry_after_seconds)
+
+
+def caller_refusal(error: CallerError | CallerUnavailableError) -> Reply:
+    """Answer a call whose caller the platform doesn't name: 401, or 503 if it may in a moment."""
+    if isinstance(error, CallerUnavailableError):
+        return error_reply(503, "caller_unavailable", str(error), retryable=True)
+    return error_reply(401, "caller_unknown", str(error))
 
 
 def error_body(

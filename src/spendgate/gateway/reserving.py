@@ -39,7 +39,13 @@ from spendgate.gateway.outcome import Verb
 from spendgate.gateway.parts import GateParts
 from spendgate.gateway.record import SHADOW, downgrade_record, forbidden_record, refusal_record
 from spendgate.gateway.repetition import loop_record, loop_refusal
-from spendgate.gateway.reply import Reply, SpendNote, budget_refusal, error_reply
+from spendgate.gateway.reply import (
+    Reply,
+    SpendNote,
+    budget_refusal,
+    caller_refusal,
+    error_reply,
+)
 from spendgate.gateway.rules import Rules
 from spendgate.gateway.upstream_body import upstream_body
 from spendgate.gateway.wire import parse_call
@@ -84,7 +90,7 @@ class Reserving:
         except TokenError as error:
             return error_reply(401, "invalid_spend_token", str(error), param="spend_token")
         except CallerError as error:
-            return error_reply(401, "caller_unknown", str(error))
+            return caller_refusal(error)
         except ForbiddenError as error:
             status = 400 if error.code == "model_not_priced" else 403
             return error_reply(status, error.code, str(error), param=error.field, note=note)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mlflow.pyfunc
 import yaml
+from mlflow.models.auth_policy import AuthPolicy, SystemAuthPolicy, UserAuthPolicy
 
 from spendgate import __version__
 from spendgate.errors import HostError
@@ -24,18 +25,31 @@ _DIGEST = "spendgate_digest"
 _DISTRIBUTION = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(\[[a-z0-9,]+\])?")
 
 
-def log_served_model(path: Path, *, package: str = f"spendgate=={__version__}") -> Path:
+def log_served_model(
+    path: Path, *, package: str = f"spendgate=={__version__}", on_behalf_of_user: bool = False
+) -> Path:
     """Save the model to a folder unless the same one is there; return the folder.
 
     Args:
         path: the model's folder; replaced as a whole when version, code or signature changed.
         package: how the model's environment installs this package: a requirement or a wheel.
+        on_behalf_of_user: whether the model may ask whose call it answers
+            (SPENDGATE_ON_BEHALF_OF_USER on the endpoint).
 
     Raises:
         HostError: if the folder can't be written.
     """
     quiet_mlflow()
     requirements = pinned_requirements(package)
+    auth_policy: AuthPolicy | None = None
+    if on_behalf_of_user:
+        from spendgate.adapters.databricks_caller import API_SCOPES  # noqa: PLC0415 - an extra
+
+        requirements.append(f"databricks-ai-bridge=={version('databricks-ai-bridge')}")
+        auth_policy = AuthPolicy(
+            user_auth_policy=UserAuthPolicy(api_scopes=list(API_SCOPES)),
+            system_auth_policy=SystemAuthPolicy(resources=[]),
+        )
     digest = _digest(requirements)
     if _logged_digest(path) == digest:
         return path
@@ -43,7 +57,7 @@ def log_served_model(path: Path, *, package: str = f"spendgate=={__version__}") 
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".model-") as scratch:
             fresh = Path(scratch) / "fresh"
-            _save(fresh, requirements, digest)
+            _save(fresh, requirements, digest, auth_policy)
             if path.exists():
                 path.rename(Path(scratch) / "previous")
             fresh.rename(path)
@@ -69,7 +83,9 @@ def pinned_requirements(package: str) -> list[str]:
     return pins
 
 
-def _save(path: Path, requirements: Sequence[str], digest: str) -> None:
+def _save(
+    path: Path, requirements: Sequence[str], digest: str, auth_policy: AuthPolicy | None
+) -> None:
     mlflow.pyfunc.save_model(
         path=str(path),
         python_model=str(MODEL_CODE),
@@ -77,6 +93,7 @@ def _save(path: Path, requirements: Sequence[str], digest: str) -> None:
         input_example=INPUT_EXAMPLE,
         pip_requirements=list(requirements),
         metadata={**TASK_METADATA, _DIGEST: digest},
+        auth_policy=auth_policy,
     )
 
 

@@ -4,14 +4,21 @@
 """The MLflow model: one request in, the gateway's answer out."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from mlflow.pyfunc.model import PythonModel
 
+from spendgate.bootstrap import build_caller
 from spendgate.config import Settings
-from spendgate.errors import InvalidRequestError, LedgerUnavailableError, SpendgateError
-from spendgate.gateway.reply import Reply
+from spendgate.errors import (
+    CallerError,
+    CallerUnavailableError,
+    InvalidRequestError,
+    LedgerUnavailableError,
+    SpendgateError,
+)
+from spendgate.gateway.reply import Reply, caller_refusal
 from spendgate.gateway.wire import Host
 from spendgate.serving.denied import ANSWER_SLOT, DeniedError
 from spendgate.serving.invocation import raw_body, route_of
@@ -22,10 +29,21 @@ from spendgate.web.worker import WORKER
 _logger = logging.getLogger(__name__)
 
 
+Caller = Callable[[], Mapping[str, str]]
+"""Asks the platform who calls."""
+
+
 class Handler(Protocol):
     """The part of the gateway that a host calls."""
 
-    def handle(self, route: str, body: dict[str, object], *, host: Host) -> Reply:
+    def handle(
+        self,
+        route: str,
+        body: dict[str, object],
+        *,
+        host: Host,
+        vouched: Mapping[str, str] | None = None,
+    ) -> Reply:
         """Answer one request."""
         ...
 
@@ -39,6 +57,7 @@ class Answering:
 
     def __init__(self, handler: Callable[[], Handler] = WORKER.gateway) -> None:
         self._handler = handler
+        self._caller: Caller | None = None
 
     def predict(self, context, model_input, params=None):  # noqa: ARG002 - MLflow's
         """Answer one request; anything but 200 is raised as DeniedError."""
@@ -53,9 +72,13 @@ class Answering:
     def _reply(self, model_input: object) -> Reply:
         try:
             body = raw_body(model_input)
-            return self._handler().handle(route_of(body), body, host=Host.ENDPOINT)
+            # Here, because the platform tells the caller to this thread only.
+            vouched = None if self._caller is None else self._caller()
+            return self._handler().handle(route_of(body), body, host=Host.ENDPOINT, vouched=vouched)
         except InvalidRequestError as error:
             return failure(400, str(error), error.field)
+        except (CallerError, CallerUnavailableError) as error:
+            return caller_refusal(error)
         except SpendgateError as error:  # a setting, the policy or the ledger is wrong here
             _logger.error("the gate can't start: %s", error)
             status = 503 if isinstance(error, LedgerUnavailableError) else 500
@@ -80,4 +103,4 @@ class ServedModel(Answering, PythonModel):
         """
         del context
         quiet_mlflow()  # also where the server is the platform's
-        Settings()
+        self._caller = build_caller(Settings())

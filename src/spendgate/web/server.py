@@ -18,7 +18,7 @@ from types import FrameType
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from spendgate.bootstrap import build_gateway, open_ledger
+from spendgate.bootstrap import build_caller, build_gateway, open_ledger
 from spendgate.config import Settings
 from spendgate.errors import HostError
 
@@ -72,6 +72,7 @@ def check_settings(settings: Settings) -> None:
         raise HostError(f"the home folder {home} can't be made: {error.strerror}") from None
     if not os.access(home, os.W_OK | os.X_OK):
         raise HostError(f"the home folder {home} isn't writable; choose another with --home")
+    build_caller(settings)
     with closing(open_ledger(settings)) as ledger:
         build_gateway(settings, ledger)
 

@@ -7,6 +7,7 @@ from spendgate.bootstrap import RunningHost
 from spendgate.config import Settings
 from spendgate.gateway.async_gateway import AsyncGateway
 from spendgate.gateway.gateway import Gateway
+from spendgate.gateway.narrowing import Narrowing
 
 
 class Worker:
@@ -23,22 +24,19 @@ class Worker:
         Raises:
             SpendgateError: if the settings, the policy or the ledger can't be used.
         """
-        host = self._host
-        if host is None:
-            with self._lock:
-                host = self._host
-                if host is None:
-                    host = RunningHost(Settings())
-                    host.start()
-                    self._host = host
-        return host.gateway
+        return self._running().gateway
+
+    def narrowing(self) -> Narrowing:
+        """Return what makes narrower tokens in this process.
+
+        Raises:
+            SpendgateError: if the settings, the policy or the ledger can't be used.
+        """
+        return self._running().narrowing
 
     def on_event_loop(self) -> AsyncGateway:
         """Return the same gateway for this process's event loop."""
-        self.gateway()
-        host = self._host
-        assert host is not None  # noqa: S101 - started the line above, and closed after the last call
-        return host.on_event_loop()
+        return self._running().on_event_loop()
 
     def close(self) -> None:
         """Flush and release what was started; the next call starts anew."""
@@ -57,6 +55,17 @@ class Worker:
         if self._host is not None:
             self._from_parent.append(self._host)
             self._host = None
+
+    def _running(self) -> RunningHost:
+        host = self._host
+        if host is None:
+            with self._lock:
+                host = self._host
+                if host is None:
+                    host = RunningHost(Settings())
+                    host.start()
+                    self._host = host
+        return host
 
 
 WORKER = Worker()

@@ -47,9 +47,13 @@ class FakeGateway:
     calls: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     reply: Reply | Exception = field(default_factory=lambda: Reply(200, {"choices": []}))
     before: Callable[[], None] = lambda: None
+    vouched: object = None
 
-    def handle(self, route: str, body: dict[str, object], *, host: Host) -> Reply:
+    def handle(
+        self, route: str, body: dict[str, object], *, host: Host, vouched: object = None
+    ) -> Reply:
         assert host is Host.ENDPOINT
+        self.vouched = vouched
         self.calls.append((route, body))
         self.before()
         if isinstance(self.reply, Exception):

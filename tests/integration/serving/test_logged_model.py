@@ -95,3 +95,17 @@ def test_another_server_gets_a_fitting_error_without_the_prompt(
     assert error.get_http_status_code() == status
     assert json.loads(error.serialize_as_json()) == gateway.reply.body
     assert CANARY not in f"{error.message}{error}{error!r}{error.serialize_as_json()}"
+
+
+def test_a_model_that_asks_who_calls_is_logged_with_what_that_needs(tmp_path: Path) -> None:
+    from spendgate.serving.register import log_served_model  # noqa: PLC0415 - after the quiet import
+
+    path = tmp_path / "model"
+    log_served_model(path)
+    plain = yaml.safe_load((path / "MLmodel").read_text())
+    log_served_model(path, on_behalf_of_user=True)
+
+    asking = yaml.safe_load((path / "MLmodel").read_text())
+    assert "auth_policy" not in plain
+    assert asking["auth_policy"]["user_auth_policy"] == {"api_scopes": ["iam.current-user:read"]}
+    assert "databricks-ai-bridge==" in (path / "requirements.txt").read_text()

@@ -1,0 +1,52 @@
+"""Request headers, read so that nobody can slip in a second one that says who pays."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from starlette.types import Scope
+
+from spendgate.domain.scope import WILDCARD, Dimension, ScopeError, checked_value
+from spendgate.web.body import BodyError
+
+_OURS = frozenset({"authorization", "idempotency-key"})
+_PREFIX = "x-spend-"
+
+
+def single_headers(scope: Scope, platform_header: str | None = None) -> dict[str, str]:
+    """Return the headers by their lower-case names.
+
+    A proxy and a client that both send a header would otherwise leave open whose counts. Text that
+    isn't ASCII has no one encoding in a header; it may travel in the body.
+
+    Raises:
+        BodyError: 400 for a header of ours that stands twice or isn't ASCII.
+    """
+    found: dict[str, str] = {}
+    for raw_name, raw in cast("list[tuple[bytes, bytes]]", scope["headers"]):
+        name = raw_name.decode("latin-1").lower()
+        if name in _OURS or name == platform_header or name.startswith(_PREFIX):
+            if name in found:
+                raise BodyError(400, f"the header {name[:60]} stands twice; send it once", name)
+            if not raw.isascii():
+                message = f"the header {name[:60]} isn't ASCII; send other text in custom_inputs"
+                raise BodyError(400, message, name)
+        found.setdefault(name, raw.decode("latin-1"))
+    return found
+
+
+def forwarded_user(
+    headers: Mapping[str, str], platform_header: str | None
+) -> dict[str, str] | None:
+    """Return the caller that the platform's proxy names; nothing if it names none that can be used.
+
+    None where no such header is believed. A comma means that two values were joined.
+    """
+    if platform_header is None:
+        return None
+    value = headers.get(platform_header, "").strip()
+    try:
+        checked_value("the forwarded user", value)
+    except ScopeError:
+        return {}
+    is_one_name = value != WILDCARD and not any(mark in value for mark in ", ")
+    return {Dimension.USER.value: value} if is_one_name else {}
