@@ -8,9 +8,8 @@ from deltalake import DeltaTable
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.ledgers.broken import BROKEN, SOUND, Parts
-from tests.ledgers.broken_adjustments import BROKEN_ADJUSTMENTS
 from tests.ledgers.crashing import CrashingPostgresStore, CrashingSqliteStore, Passing
-from tests.properties.adjusting_machine import AdjustingMachine
+from tests.properties.ledger_machine import LedgerMachine
 
 from spendgate.adapters.delta_sink import DeltaSink
 from spendgate.adapters.memory_ledger import MemoryLedger
@@ -86,7 +85,7 @@ class PostgresLife:
             self._open.pop().close()
 
 
-class DeltaMachine(AdjustingMachine):
+class DeltaMachine(LedgerMachine):
     """Flushes into real Delta tables."""
 
     sink_in = staticmethod(lambda folder: DeltaSink(folder / "delta"))
@@ -104,7 +103,7 @@ class DeltaMachine(AdjustingMachine):
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_ledger_does_what_the_model_does(store: Any) -> None:
-    class Machine(AdjustingMachine):
+    class Machine(LedgerMachine):
         life = store
 
     run_state_machine_as_test(Machine, settings=LIVES)
@@ -112,7 +111,7 @@ def test_a_ledger_does_what_the_model_does(store: Any) -> None:
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_bill_above_its_bound_is_booked_as_it_is(store: Any) -> None:
-    class Machine(AdjustingMachine):
+    class Machine(LedgerMachine):
         life = store
         overrun_max = 40
 
@@ -124,7 +123,7 @@ def test_the_same_lives_on_a_server(postgres: "PostgresServer", overrun: int) ->
     class Life(PostgresLife):
         server, url = postgres, postgres.new_database()
 
-    class Machine(AdjustingMachine):
+    class Machine(LedgerMachine):
         life = Life
         overrun_max = overrun
 
@@ -138,16 +137,16 @@ def test_real_delta_tables_hold_what_the_ledger_holds() -> None:
     run_state_machine_as_test(Machine, settings=FEW_LIVES)
 
 
-@pytest.mark.parametrize("name", BROKEN | BROKEN_ADJUSTMENTS)
+@pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_ledger_is_caught(name: str) -> None:
-    parts = (BROKEN | BROKEN_ADJUSTMENTS)[name]
+    parts = BROKEN[name]
 
     class BrokenLife(MemoryLife):
         pass
 
     BrokenLife.parts = parts
 
-    class Machine(AdjustingMachine):
+    class Machine(LedgerMachine):
         life = BrokenLife
 
         @staticmethod

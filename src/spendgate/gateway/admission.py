@@ -164,11 +164,21 @@ def prepare(arrival: Arrival, rules: Rules, default: UpstreamSpec | None, terms:
     if not claims and policy.defaults.unmatched != "allow":
         scopes = ", ".join(f"{name}:{value}" for name, value in caller.identity.values.items())
         raise ForbiddenError("no_budget", f"no budget covers this call ({scopes})")
+    default = _told_apart(default, policy.upstreams)
     plan = Plan((), policy.upstreams, router.retries, arrival.tried, default)
     offers = Offers(call, policy, rules.book, arrival.at, terms, plan.upstream_for)
     plan = with_models(plan, call.model, router, caller, offers)
     request = _request(arrival, rules, claims, offers, plan, terms, plan.models[0])
     return Prepared(arrival, rules, claims, offers, plan, terms, request)
+
+
+def _told_apart(
+    default: UpstreamSpec | None, named: tuple[UpstreamSpec, ...]
+) -> UpstreamSpec | None:
+    """Return the host's own server, under another name where the policy has taken it."""
+    if default is not None and any(one.name == default.name for one in named):
+        return replace(default, name=f"{default.name} (--upstream)")
+    return default
 
 
 def _request(

@@ -10,19 +10,27 @@ from spendgate.gateway.offered_models import offered_models
 from spendgate.gateway.parts import GateParts
 from spendgate.gateway.ports import AsyncUpstream
 from spendgate.gateway.reply import Reply
+from spendgate.gateway.servers import AsyncServers, Servers, awaited
 from spendgate.gateway.streamed_call import StreamedCall
 
 
 class AsyncGateway:
-    """One gate over one ledger and one model server, for the tasks of one event loop."""
+    """One gate over one ledger and its model servers, for the tasks of one event loop."""
 
     def __init__(
-        self, parts: GateParts, ends: HoldEnds, upstream: AsyncUpstream, threads: Executor
+        self,
+        parts: GateParts,
+        ends: HoldEnds,
+        upstream: AsyncUpstream | None,
+        servers: AsyncServers | None,
+        threads: Executor,
     ) -> None:
         self._lanes = AsyncLanes(parts.ledger, ends, parts.clock, threads)
         self._parts = parts
         self._upstream = upstream
-        self._calling = Calling(parts, self._lanes, upstream)
+        self._servers = servers
+        opened: Servers[AsyncUpstream] = Servers(upstream, servers.of if servers else None)
+        self._calling = Calling(parts, self._lanes, awaited(opened))
 
     async def handle(self, incoming: Incoming) -> Reply:
         """Answer one request; every failure is a reply, nothing is raised."""
@@ -43,7 +51,9 @@ class AsyncGateway:
     async def close(self, seconds: float) -> int:
         """Wait until what is under way has settled, but not longer; return how many have not."""
         left = await self._lanes.close(seconds)
-        await self._upstream.close()
+        for one in (self._upstream, self._servers):
+            if one is not None:
+                await one.close()
         return left
 
     def _offered(self) -> tuple[tuple[str, int], ...]:

@@ -127,6 +127,10 @@ class AsyncLanes:
             timer.cancel()
             future.cancel()
 
+    async def rest(self, seconds: float) -> None:
+        """Wait without a thread."""
+        await asyncio.sleep(seconds)
+
     async def protected(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         """Finish work also where its caller is cancelled meanwhile; `close` waits for it."""
         return await asyncio.shield(self.start(work))

@@ -1,7 +1,9 @@
 """The whole way of a call: admit, ask the upstream, end; an answer for whatever happens between."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from spendgate.domain.upstream import UpstreamSpec
 from spendgate.gateway.admission import Admission, Incoming
 from spendgate.gateway.lanes import Lanes
 from spendgate.gateway.outcome import CUT_OFF, Ending, judge
@@ -15,6 +17,7 @@ from spendgate.gateway.ports import (
 )
 from spendgate.gateway.reply import Reply
 from spendgate.gateway.reserving import Reserving
+from spendgate.gateway.retrying import Retrying
 from spendgate.gateway.settling import Settling
 from spendgate.gateway.stream_form import streamed_form
 from spendgate.gateway.stream_meter import stream_meter
@@ -25,10 +28,12 @@ from spendgate.gateway.wire import wants_stream_usage
 class Calling:
     """Answers calls over one host's lanes; safe for many at once."""
 
-    def __init__(self, parts: GateParts, lanes: Lanes, upstream: AsyncUpstream) -> None:
+    def __init__(
+        self, parts: GateParts, lanes: Lanes, upstream_of: Callable[[UpstreamSpec], AsyncUpstream]
+    ) -> None:
         self._parts = parts
         self._lanes = lanes
-        self._upstream = upstream
+        self._upstream_of = upstream_of
         self.reserving = Reserving(parts, lanes)
         self.settling = Settling(parts, lanes)
 
@@ -37,14 +42,19 @@ class Calling:
         admitted = await self.reserving.admit(incoming)
         if isinstance(admitted, Reply):
             return admitted
-        ending = CUT_OFF
-        try:
-            outcome = await self._upstream.call(incoming.route, admitted.body)
-            ending = self._judged(admitted, outcome)
-        finally:
-            # Also when the thread or task is told to die: what may have been sent is charged.
-            reply = await self._lanes.protected(self.settling.finish(admitted, ending))
-        return reply
+        retrying = Retrying(self.reserving, self._lanes)
+        while True:
+            ending = CUT_OFF
+            try:
+                upstream = self._upstream_of(admitted.server)
+                ending = self._judged(admitted, await upstream.call(incoming.route, admitted.body))
+            finally:
+                # Also when the thread or task is told to die: what may have been sent is charged.
+                note = await self._lanes.protected(self.settling.settle(admitted, ending))
+            following = await retrying.after(admitted, ending, note)
+            if following is None:
+                return self.settling.reply(admitted, ending, note)
+            admitted = following
 
     async def stream(self, incoming: Incoming) -> Reply | StreamedCall:
         """Answer one request that asks for a stream.
@@ -56,22 +66,31 @@ class Calling:
         if isinstance(admitted, Reply):
             return _as_stream(admitted, incoming.route, wants_stream_usage(incoming.body))
         wants_usage = wants_stream_usage(admitted.prepared.call.body)
-        try:
-            opened = await self._upstream.stream(incoming.route, admitted.body)
-        except BaseException:
-            await self._lanes.protected(self.settling.finish(admitted, CUT_OFF))
-            raise
-        if isinstance(opened, UpstreamAnswer | UpstreamNotSent | UpstreamLost):
+        retrying = Retrying(self.reserving, self._lanes)
+        while True:
+            try:
+                upstream = self._upstream_of(admitted.server)
+                opened = await upstream.stream(incoming.route, admitted.body)
+            except BaseException:
+                await self._lanes.protected(self.settling.settle(admitted, CUT_OFF))
+                raise
+            if not isinstance(opened, UpstreamAnswer | UpstreamNotSent | UpstreamLost):
+                meter = stream_meter(incoming.route, wants_usage=wants_usage)
+                parts, lanes = self._parts, self._lanes
+                return StreamedCall(admitted, opened, meter, parts, lanes, self.settling)
             ending = self._judged(admitted, opened)
-            reply = await self._lanes.protected(self.settling.finish(admitted, ending))
-            return _as_stream(reply, incoming.route, wants_usage)
-        meter = stream_meter(incoming.route, wants_usage=wants_usage)
-        return StreamedCall(admitted, opened, meter, self._parts, self._lanes, self.settling)
+            note = await self._lanes.protected(self.settling.settle(admitted, ending))
+            following = await retrying.after(admitted, ending, note)
+            if following is None:
+                reply = self.settling.reply(admitted, ending, note)
+                return _as_stream(reply, incoming.route, wants_usage)
+            admitted = following
 
     def _judged(self, admitted: Admission, outcome: UpstreamOutcome) -> Ending:
+        of_server = admitted.server.bills_5xx
         return judge(
             outcome,
-            bills_5xx=self._parts.terms.bills_5xx,
+            bills_5xx=self._parts.terms.bills_5xx if of_server is None else of_server,
             write_ttl=admitted.prepared.offers.write_ttl,
         )
 

@@ -23,14 +23,10 @@ from spendgate.gateway.ports import (
     Ledger,
     TokenVerifier,
     Upstream,
-    UpstreamAnswer,
-    UpstreamLost,
-    UpstreamNotSent,
-    UpstreamOutcome,
-    UpstreamStream,
 )
 from spendgate.gateway.repetition import Repetitions
 from spendgate.gateway.reply import Reply
+from spendgate.gateway.servers import AsyncServers, Servers, blocking
 from spendgate.gateway.stream_chunk import StreamChunk
 from spendgate.gateway.streamed_call import StreamedCall
 from spendgate.gateway.terms import Terms
@@ -38,26 +34,32 @@ from spendgate.gateway.wire import Host
 
 
 class Gateway:
-    """One gate over one ledger and one model server; safe for many threads."""
+    """One gate over one ledger and its model servers; safe for many threads.
+
+    `upstream` serves the models that the policy names no server for, `servers` opens those that it
+    names.
+    """
 
     def __init__(
         self,
         ledger: Ledger,
-        upstream: Upstream,
+        upstream: Upstream | None,
         book: Callable[[], PriceBook],
         *,
+        servers: Callable[[UpstreamSpec], Upstream] | None = None,
         clock: Clock,
         new_id: Callable[[], str],
         verifier: TokenVerifier | None = None,
         terms: Terms | None = None,
     ) -> None:
         terms = terms or Terms()
+        opened: Servers[Upstream] = Servers(upstream, servers)
         self._parts = GateParts(
             ledger=ledger,
             rules=CurrentRules(ledger, book),
             clock=clock,
             new_id=new_id,
-            default_server=UpstreamSpec(upstream.name),
+            default_server=opened.own_spec,
             verifier=verifier,
             terms=terms,
             kept=KeptAnswers(terms.answers_kept_max, terms.answers_bytes_max),
@@ -65,9 +67,7 @@ class Gateway:
             draining=Draining(terms.draining_max),
         )
         self._ends = HoldEnds(ledger)
-        self._calling = Calling(
-            self._parts, ThreadLanes(ledger, self._ends), _BlockingUpstream(upstream)
-        )
+        self._calling = Calling(self._parts, ThreadLanes(ledger, self._ends), blocking(opened))
 
     def handle(
         self,
@@ -146,9 +146,20 @@ class Gateway:
         prepared = run_now(reserving.prepare(arrival, is_recorded=False))
         return explained(prepared, self._parts.ledger)
 
-    def on_event_loop(self, upstream: AsyncUpstream, threads: Executor) -> AsyncGateway:
+    def on_event_loop(
+        self,
+        upstream: AsyncUpstream | None,
+        threads: Executor,
+        servers: AsyncServers | None = None,
+    ) -> AsyncGateway:
         """Return this same gate for an event loop; `threads` look at the ledger for it."""
-        return AsyncGateway(self._parts, self._ends, upstream, threads)
+        return AsyncGateway(self._parts, self._ends, upstream, servers, threads)
+
+    @property
+    def named_servers(self) -> tuple[UpstreamSpec, ...]:
+        """The servers of the policy as last read."""
+        rules = self._parts.rules.at_hand
+        return () if rules is None else rules.policy.upstreams
 
     def refresh(self) -> None:
         """Reread policy and prices if they changed; a reserve notices a change by itself."""
@@ -173,36 +184,3 @@ def _chunks(call: StreamedCall) -> Generator[StreamChunk]:
 def _read_on(call: StreamedCall) -> None:
     while run_now(call.read()):
         pass
-
-
-class _BlockingUpstream:
-    """An upstream that answers in the caller's own thread."""
-
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
-        self.name = upstream.name
-
-    async def call(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
-        return self._upstream.call(route, body)
-
-    async def stream(
-        self, route: str, body: Mapping[str, object]
-    ) -> "UpstreamOutcome | _BlockingStream":
-        outcome = self._upstream.stream(route, body)
-        if isinstance(outcome, UpstreamAnswer | UpstreamNotSent | UpstreamLost):
-            return outcome
-        return _BlockingStream(outcome)
-
-    async def close(self) -> None:
-        """Leave it open: it belongs to whoever made it."""
-
-
-class _BlockingStream:
-    """A stream that is read in the caller's own thread."""
-
-    def __init__(self, stream: UpstreamStream) -> None:
-        self._stream = stream
-        self.close = stream.close
-
-    async def read(self) -> bytes | UpstreamLost | None:
-        return self._stream.read()

@@ -6,6 +6,7 @@ the caller's own thread: every lane answers at once or blocks, and none ever sus
 """
 
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -37,6 +38,10 @@ class Lanes(Protocol):
 
     async def released(self, seconds: float) -> None:
         """Wait until money was released, but not longer than so many seconds."""
+        ...
+
+    async def rest(self, seconds: float) -> None:
+        """Wait so long, whatever happens."""
         ...
 
     async def protected(self, work: Coroutine[Any, Any, Answer]) -> Answer:
@@ -72,6 +77,10 @@ class ThreadLanes:
         """Wait for a settlement of this process."""
         with self._releases:
             self._releases.wait(seconds)
+
+    async def rest(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
 
     async def protected(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         """Do it: a thread isn't cancelled."""

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from spendgate.domain.upstream import Cause
 from spendgate.domain.usage import ParsedUsage, UsageError, parse_usage
 from spendgate.gateway.json_object import json_object
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamLost, UpstreamNotSent, UpstreamOutcome
 
 _MAY_HAVE_RUN = frozenset({408, 499})
 """4xx that say nothing about whether the model ran: a time-out, a caller that hung up."""
+
+_DENIED = frozenset({401, 403, 404})
 
 
 class Verb(StrEnum):
@@ -35,6 +38,10 @@ class Ending:
     problem: str | None = None
     upstream_code: str | None = None
     retry_after_seconds: float | None = None
+    cause: Cause | None = None
+    """Why it failed, as far as another attempt may help; None for an answer or a client's fault."""
+
+    is_key_renewed: bool = False
 
 
 CUT_OFF = Ending(Verb.EXPIRE, 500, problem="the call was cut off inside the gate")
@@ -49,11 +56,11 @@ def judge(outcome: UpstreamOutcome, *, bills_5xx: bool, write_ttl: str | None = 
         write_ttl: what the request asked of the cache, for reports that don't split its writes.
     """
     if isinstance(outcome, UpstreamNotSent):
-        return Ending(Verb.VOID, 502, problem=f"the model server was not reached: {outcome.reason}")
+        problem = f"the model server was not reached: {outcome.reason}"
+        return Ending(Verb.VOID, 502, problem=problem, cause=Cause.CONNECT)
     if isinstance(outcome, UpstreamLost):
-        return Ending(
-            Verb.EXPIRE, 504, problem=f"the model server's answer was lost: {outcome.reason}"
-        )
+        problem = f"the model server's answer was lost: {outcome.reason}"
+        return Ending(Verb.EXPIRE, 504, problem=problem, cause=Cause.LOST)
     if 200 <= outcome.status < 300:
         return _answered(outcome, write_ttl)
     return Ending(
@@ -62,6 +69,8 @@ def judge(outcome: UpstreamOutcome, *, bills_5xx: bool, write_ttl: str | None = 
         problem=f"the model server answered {outcome.status}",
         upstream_code=upstream_code(outcome.body),
         retry_after_seconds=outcome.retry_after_seconds,
+        cause=_cause(outcome.status),
+        is_key_renewed=outcome.is_key_renewed,
     )
 
 
@@ -83,6 +92,16 @@ def _failed_verb(status: int, bills_5xx: bool) -> Verb:
     if status in _MAY_HAVE_RUN or (status >= 500 and bills_5xx):
         return Verb.EXPIRE
     return Verb.VOID
+
+
+def _cause(status: int) -> Cause | None:
+    if status in _MAY_HAVE_RUN:
+        return Cause.LOST
+    if status >= 500:
+        return Cause.SERVER_ERROR
+    if status in _DENIED:
+        return Cause.DENIED
+    return Cause.RATE_LIMIT if status == 429 else None
 
 
 def upstream_code(body: Mapping[str, object] | None) -> str | None:

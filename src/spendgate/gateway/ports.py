@@ -167,6 +167,8 @@ class UpstreamAnswer:
     status: int
     body: Mapping[str, object] | None
     retry_after_seconds: float | None = None
+    is_key_renewed: bool = False
+    """Whether the key was refused and another one may do; nothing was billed then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,11 @@ from spendgate.errors import (
     LedgerUnavailableError,
     PolicyError,
     PriceError,
+    SpendgateError,
     TokenError,
 )
 from spendgate.gateway.admission import Admission, Arrival, Incoming, Prepared, prepare
+from spendgate.gateway.attempts import Attempt
 from spendgate.gateway.hold_end import HoldEnd
 from spendgate.gateway.idempotency import keyed_request_id
 from spendgate.gateway.identity import bearer_of, check_revoked, check_trust, identify
@@ -40,6 +42,7 @@ from spendgate.gateway.parts import GateParts
 from spendgate.gateway.record import SHADOW, downgrade_record, forbidden_record, refusal_record
 from spendgate.gateway.repetition import loop_record, loop_refusal
 from spendgate.gateway.reply import (
+    FailedAttempt,
     Reply,
     SpendNote,
     budget_refusal,
@@ -98,6 +101,34 @@ class Reserving:
             _log.warning("the ledger can't answer, failing closed: %s", error)
             message = "the ledger can't be reached, so no money can be held; nothing was sent"
             return error_reply(503, "ledger_unavailable", message, retryable=True, note=note)
+
+    async def again(
+        self, admission: Admission, attempt: Attempt, failed: FailedAttempt
+    ) -> Admission | None:
+        """Hold the money of a further attempt; None where nothing allows or affords it.
+
+        A model that the budgets refuse is left out for those that weren't tried yet. Nothing waits
+        for held money here: the caller has an answer already.
+        """
+        before, now = admission.prepared, self._parts.clock()
+        arrival = replace(
+            before.arrival,
+            at=now,
+            attempt=before.request.facts.attempt + 1,
+            tried=attempt.plan.tried,
+            failed=(*before.arrival.failed, failed),
+        )
+        try:
+            prepared = await self.prepare(arrival, is_recorded=False)
+            for model in _in_turn(prepared, attempt):
+                asking, verdict = await self._verdict(prepared.asking(model))
+                if isinstance(verdict, Granted):
+                    return await self._granted(asking, verdict)
+                if not isinstance(verdict, Refused):
+                    return None  # another request with this idempotency key is under way
+        except SpendgateError as error:
+            _log.warning("no further attempt of %s: %s", arrival.request_id, error)
+        return None
 
     def arrival(self, incoming: Incoming) -> Arrival:
         """Check a request and say who it is from.
@@ -165,17 +196,20 @@ class Reserving:
         while True:
             prepared, verdict = await self._first_granted(prepared)
             if isinstance(verdict, Granted):
-                try:
-                    return await self._admitted(prepared, verdict)
-                except BaseException:
-                    await self._lanes.protected(self._void(prepared))  # nothing was sent
-                    raise
+                return await self._granted(prepared, verdict)
             if not isinstance(verdict, Refused):
                 return self._repeated(prepared, verdict)
             left_seconds = deadline - time.monotonic()
             if verdict.code is not RefusalCode.HELD or left_seconds <= 0:
                 return await self._refused(prepared, verdict)
             await self._lanes.released(min(_WAIT_SECONDS, left_seconds))
+
+    async def _granted(self, prepared: Prepared, granted: Granted) -> Admission:
+        try:
+            return await self._admitted(prepared, granted)
+        except BaseException:
+            await self._lanes.protected(self._void(prepared))  # nothing was sent
+            raise
 
     async def _void(self, prepared: Prepared) -> None:
         settlement = Settlement(prepared.request.hold_id, Charge(), self._parts.clock())
@@ -289,6 +323,14 @@ class Reserving:
         except LedgerUnavailableError as error:
             # A decision record is a report, not money: the answer goes out without it.
             _log.warning("decision %s was not recorded: %s", record.decision_id, error)
+
+
+def _in_turn(prepared: Prepared, attempt: Attempt) -> list[str]:
+    """The model to try next, then those that weren't tried yet."""
+    plan = prepared.plan
+    fresh = [one for one in plan.models if plan.tries(plan.served_for(one)) == 0]
+    planned = [attempt.model] if attempt.model in plan.models else []
+    return list(dict.fromkeys([*planned, *fresh]))
 
 
 def _distance(refused: Refused) -> tuple[bool, int]:

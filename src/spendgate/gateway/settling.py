@@ -21,7 +21,12 @@ class Settling:
 
     async def finish(self, admission: Admission, ending: Ending) -> Reply:
         """End the hold of an admitted call as the outcome says, and write the reply."""
-        note = await self.settle(admission, ending)
+        return self.reply(admission, ending, await self.settle(admission, ending))
+
+    def reply(self, admission: Admission, ending: Ending, note: SpendNote) -> Reply:
+        """Write the reply of a call whose hold has ended and that isn't tried again."""
+        if ending.verb is Verb.VOID and not any(one.cost_nano for one in note.failed_attempts):
+            self._parts.repetitions.leave(admission.prepared)
         if ending.body is None:
             return upstream_error(ending, note)
         reply = Reply(200, {**ending.body, "spend": spend_object(note)})
@@ -35,8 +40,6 @@ class Settling:
         charge = charge_of(admission, ending, at)
         settlement = Settlement(admission.hold_id, charge, at)
         positions = await self._lanes.end(HoldEnd(ending.verb, settlement, prepared.claims))
-        if ending.verb is Verb.VOID:
-            self._parts.repetitions.leave(prepared)
         note = self.note(admission)
         return replace(
             note,
@@ -75,8 +78,13 @@ def upstream_error(ending: Ending, note: SpendNote) -> Reply:
     return error_reply(
         ending.status,
         "upstream_error",
-        f"{ending.problem}{code}",
+        f"{ending.problem}{code}{_after(note)}",
         retryable=ending.status in {408, 429, 502, 503, 504},
         retry_after_seconds=ending.retry_after_seconds,
         note=note,
     )
+
+
+def _after(note: SpendNote) -> str:
+    failed = len(note.failed_attempts)
+    return f", after {failed} failed attempt{'s' if failed > 1 else ''} before" if failed else ""

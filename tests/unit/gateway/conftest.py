@@ -72,9 +72,8 @@ def an_answer(usage: object = USAGE, content: str = "hello") -> UpstreamAnswer:
 class FakeUpstream:
     """Plays its script, one entry per call, and then answers normally; keeps what it was sent."""
 
-    name = "fake"
-
-    def __init__(self) -> None:
+    def __init__(self, name: str = "fake") -> None:
+        self.name = name
         self.script: deque[
             UpstreamOutcome | BaseException | Callable[[Mapping[str, object]], UpstreamOutcome]
         ] = deque()
@@ -129,6 +128,9 @@ class Gate:
     failing: FailingLedger
     upstream: FakeUpstream
     clock: SettableClock
+    servers: dict[str, FakeUpstream]
+    """What the policy's upstreams are, by their names."""
+
     _events: list[Any] = field(default_factory=list)
     _decisions: list[Any] = field(default_factory=list)
 
@@ -239,6 +241,7 @@ def gate(
         models: Json | None = None,
         upstreams: Json | None = None,
         router: Json | None = None,
+        has_default: bool = True,
         **terms: Any,
     ) -> Gate:
         ledger.policies.import_policy(
@@ -261,17 +264,19 @@ def gate(
             own = [json.loads(row) for row in ledger.policies.prices()]
             return PriceBook(tuple(parse_price_row(row) for row in (*SHIPPED, *own)))
 
+        servers = {name: FakeUpstream(name) for name in upstreams or {}}
         failing = FailingLedger(ledger)
         ids = (f"call-{number}" for number in itertools.count(1))
         gateway = Gateway(
             failing,  # type: ignore[arg-type]  # it passes every verb on
-            upstream,
+            upstream if has_default else None,
             read_book,
+            servers=lambda spec: servers[spec.name],
             clock=clock,
             new_id=lambda: next(ids),
             verifier=verifier,
             terms=Terms(**{"held_wait_seconds": 0.0, **terms}),
         )
-        return Gate(gateway, ledger, failing, upstream, clock)
+        return Gate(gateway, ledger, failing, upstream, clock, servers)
 
     return open_gate
