@@ -1,79 +1,17 @@
 """Who pays, against `spendgate app` as it runs: tokens, forwarded users, and headers gone wrong."""
 
 import json
-import os
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import httpx
 import openai
 import pytest
-from tests.contract.conftest import PROGRAMS, free_port, wait_for
+from tests.contract.running_app import MODEL, App, running
 
 from spendgate.adapters.spend_token import mint_token
 
-MODEL = "databricks-claude-haiku-4-5"
 OLD, NEW = "the old key, long enough for HS256 ......", "the new key, long enough for HS256 ......"
-BUDGETS = """
-budgets:
-  - {id: agents, scope: {agent: "*"}, limit_usd: 10}
-  - {id: users, scope: {user: "*"}, limit_usd: 10}
-"""
-
-
-class App:
-    """A running host, the command line beside it, and requests down to the byte."""
-
-    def __init__(self, port: int, environment: dict[str, str]) -> None:
-        self.port = port
-        self.url = f"http://127.0.0.1:{port}"
-        self._environment = environment
-
-    def cli(self, *arguments: str) -> str:
-        command = [str(PROGRAMS / "spendgate"), *arguments]
-        return subprocess.run(
-            command, env=self._environment, check=True, capture_output=True, text=True, timeout=60
-        ).stdout.strip()
-
-    def chat(self, own: dict[str, object] | None = None, **headers: str) -> httpx.Response:
-        return httpx.post(
-            f"{self.url}/v1/chat/completions",
-            json=body(own),
-            headers={name.replace("_", "-"): value for name, value in headers.items()},
-            timeout=30,
-        )
-
-    def narrow(self, token: str, **wish: object) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {token}"}
-        return httpx.post(f"{self.url}/api/tokens/narrow", json=wish, headers=headers, timeout=30)
-
-    def raw(self, *headers: bytes) -> tuple[int, dict[str, Any]]:
-        """Send a chat with header lines as they are; returns the status and the answer."""
-        content = json.dumps(body(None)).encode()
-        lines = [
-            b"POST /v1/chat/completions HTTP/1.1",
-            b"Host: x",
-            b"Connection: close",
-            b"Content-Type: application/json",
-            b"Content-Length: %d" % len(content),
-            *headers,
-        ]
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            connection.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + content)
-            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
-        head, _, text = answer.partition(b"\r\n\r\n")
-        status = int(head.split()[1])
-        return status, json.loads(text) if text.startswith(b"{") else {}
-
-
-def body(own: dict[str, object] | None) -> dict[str, object]:
-    asked = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 20}
-    return asked if own is None else {**asked, "custom_inputs": own}
 
 
 def code(answer: httpx.Response) -> tuple[int, str | None]:
@@ -83,28 +21,6 @@ def code(answer: httpx.Response) -> tuple[int, str | None]:
 def scopes(answer: httpx.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
     return [one["scope"] for one in answer.json()["spend"]["budgets"]]
-
-
-@contextmanager
-def running(home: Path, simulator: str, **settings: str) -> Iterator[App]:
-    (home / "budgets.yml").write_text(BUDGETS)
-    port = free_port()
-    environment = {**os.environ, "SPENDGATE_HOME": str(home), **settings}
-    command = [str(PROGRAMS / "spendgate"), "app", "--port", str(port), "--upstream", simulator]
-    command += ["--budgets", str(home / "budgets.yml"), "--workers", "2"]
-    log = home / "host.log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,
-    ):
-        try:
-            wait_for(f"http://127.0.0.1:{port}/health", process, log)
-            yield App(port, environment)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-    assert "Traceback" not in log.read_text()
-    assert "eyJ" not in log.read_text(), "a token is in the log"
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +47,10 @@ def token(keyed: App) -> Callable[..., str]:
 
 def test_a_token_pays_as_api_key_header_or_field(keyed: App, token: Callable[..., str]) -> None:
     text = token()
-    client = openai.OpenAI(base_url=f"{keyed.url}/v1", api_key=text, max_retries=0)
-
-    asked = client.chat.completions.create(
-        model=MODEL, messages=[{"role": "user", "content": "hi"}], max_tokens=20
-    )
+    with openai.OpenAI(base_url=f"{keyed.url}/v1", api_key=text, max_retries=0) as client:
+        asked = client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "hi"}], max_tokens=20
+        )
 
     assert asked.model_dump()["spend"]["budgets"][0]["scope"] == "agent:bot"
     assert scopes(keyed.chat(X_Spend_Token=text)) == ["agent:bot"]
@@ -143,9 +58,10 @@ def test_a_token_pays_as_api_key_header_or_field(keyed: App, token: Callable[...
 
 
 def test_no_token_is_an_authentication_error_of_the_openai_client(keyed: App) -> None:
-    client = openai.OpenAI(base_url=f"{keyed.url}/v1", api_key="sk-any", max_retries=0)
-
-    with pytest.raises(openai.AuthenticationError) as caught:
+    with (
+        openai.OpenAI(base_url=f"{keyed.url}/v1", api_key="sk-any", max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
         client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hi"}])
 
     assert caught.value.code == "invalid_spend_token"

@@ -104,8 +104,7 @@ def parse_call(
         asserted=_asserted(own, headers),
         tags=_tags(own),
         spend_token=_text(own, "spend_token", 8192) or headers.get("x-spend-token"),
-        idempotency_key=_text(own, "idempotency_key", IDEMPOTENCY_KEY_CHARS_MAX)
-        or _header_key(headers),
+        idempotency_key=_idempotency_key(own, headers),
         host=host,
         is_stream=_stream(route, body),
     )
@@ -303,6 +302,15 @@ def _identity_value(place: str, value: object) -> str:
         return checked_value(place, value)
     except ScopeError as error:
         raise InvalidRequestError(str(error), place) from None
+
+
+def _idempotency_key(own: JsonObject, headers: Mapping[str, str]) -> str | None:
+    said = _text(own, "idempotency_key", IDEMPOTENCY_KEY_CHARS_MAX)
+    sent = _header_key(headers)
+    if said is not None and sent is not None and said != sent:
+        message = "the header Idempotency-Key and custom_inputs.idempotency_key differ; send one"
+        raise InvalidRequestError(message, "custom_inputs.idempotency_key")
+    return said or sent
 
 
 def _header_key(headers: Mapping[str, str]) -> str | None:
