@@ -92,6 +92,14 @@ def test_a_token_that_names_a_key_is_tried_with_no_other() -> None:
             SpendTokenVerifier(keys).verify(token)
 
 
+def test_keys_of_several_kinds_stand_side_by_side() -> None:
+    pair = ed25519.Ed25519PrivateKey.generate()
+    keys = keys_of(signing_keys={"p": pem(pair), "s": OLD})
+
+    assert SpendTokenVerifier(keys).verify(minted(OLD)).scopes == {"user": "u"}
+    assert SpendTokenVerifier(keys).verify(minted(pem(pair))).scopes == {"user": "u"}
+
+
 @pytest.mark.parametrize(
     ("pair", "algorithm"),
     [

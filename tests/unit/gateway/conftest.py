@@ -140,6 +140,7 @@ class Gate:
         host: Host = Host.ENDPOINT,
         headers: Mapping[str, str] | None = None,
         own: Json | None = None,
+        vouched: Mapping[str, str] | None = None,
         **fields: Any,
     ) -> Reply:
         """Ask for a chat by alice on the big model; `own` adds to custom_inputs."""
@@ -151,7 +152,7 @@ class Gate:
             **fields,
         }
         sent = {name: value for name, value in body.items() if value is not ...}
-        return self.send(sent, host=host, headers=headers)
+        return self.send(sent, host=host, headers=headers, vouched=vouched)
 
     def send(
         self,
@@ -160,8 +161,9 @@ class Gate:
         route: str = CHAT,
         host: Host = Host.ENDPOINT,
         headers: Mapping[str, str] | None = None,
+        vouched: Mapping[str, str] | None = None,
     ) -> Reply:
-        reply = self.gateway.handle(route, body, host=host, headers=headers)
+        reply = self.gateway.handle(route, body, host=host, headers=headers, vouched=vouched)
         json.dumps(reply.body)  # whatever happens, a host can send it
         return reply
 

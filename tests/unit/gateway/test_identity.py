@@ -307,3 +307,77 @@ def test_a_token_is_neither_logged_nor_answered(
 
     for text in (str(reply.body), str(forbidden.body), caplog.text):
         assert spend_token not in text
+
+
+ANN = {"user": "ann"}
+
+
+def test_the_platform_s_word_is_trusted(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    opened = gate(budget(trust={"user": "trusted"}))
+
+    assert paid_by(opened.chat(own={"user": None}, vouched=ANN)) == ["user:ann"]
+    assert paid_by(opened.chat(own=ANN, vouched=ANN)) == ["user:ann"]
+
+
+def test_a_body_that_contradicts_the_platform_is_refused(gate: Callable[..., Any]) -> None:
+    opened = gate()
+
+    reply = opened.chat(own={"user": "ceo"}, vouched=ANN)
+
+    assert code(reply) == (403, "scope_forbidden", "custom_inputs.user")
+    assert opened.upstream.bodies == []
+
+
+def test_a_platform_that_names_nobody_leaves_nobody(gate: Callable[..., Any]) -> None:
+    opened = gate()
+
+    for own in ({"user": None}, {"user": "ceo"}, {"user": None, "agent": "bot"}):
+        assert code(opened.chat(own=own, vouched={}))[:2] == (401, "caller_unknown")
+    assert opened.upstream.bodies == []
+
+
+def test_below_the_platform_s_user_the_rest_may_be_asserted_where_there_is_no_key(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    opened = gate(budget(), budget(id="agents", scope={"agent": "*"}))
+
+    paid = paid_by(opened.chat(own={"user": None, "agent": "bot"}, vouched=ANN))
+
+    assert sorted(paid) == ["agent:bot", "user:ann"]
+
+
+def test_with_a_key_the_rest_must_be_in_a_token(
+    keyed: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    opened = keyed(budget(), budget(id="agents", scope={"agent": "*"}))
+    asserted = {"user": None, "agent": "bot"}
+    vouched = {"user": None, "spend_token": token(agent="bot")}
+
+    assert paid_by(opened.chat(own={"user": None}, vouched=ANN)) == ["user:ann"]
+    assert code(opened.chat(own=asserted, vouched=ANN)) == (
+        403,
+        "scope_forbidden",
+        "custom_inputs.agent",
+    )
+    assert sorted(paid_by(opened.chat(own=vouched, vouched=ANN))) == ["agent:bot", "user:ann"]
+
+
+def test_a_token_for_another_than_the_caller_is_refused(keyed: Callable[..., Any]) -> None:
+    opened = keyed()
+    stolen = {"user": None, "spend_token": token(user="ceo")}
+
+    assert code(opened.chat(own=stolen, vouched=ANN)) == (403, "scope_forbidden", "spend_token")
+    own = {"user": None, "spend_token": token(user="ann")}
+    assert paid_by(opened.chat(own=own, vouched=ANN)) == ["user:ann"]
+
+
+def test_where_the_platform_speaks_the_bearer_is_its_own(keyed: Callable[..., Any]) -> None:
+    opened = keyed()
+    headers = {"authorization": "Bearer an-oauth-token-of-the-platform"}
+
+    assert paid_by(opened.chat(own={"user": None}, headers=headers, vouched=ANN)) == ["user:ann"]
+    refused = opened.chat(own={"user": None}, headers=headers, vouched={})
+    assert code(refused)[:2] == (401, "invalid_spend_token")
+    assert "X-Spend-Token" in refused.body["message"]
