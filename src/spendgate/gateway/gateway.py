@@ -67,6 +67,7 @@ class Gateway:
             draining=Draining(terms.draining_max),
         )
         self._ends = HoldEnds(ledger)
+        self.draining = self._parts.draining
         self._calling = Calling(self._parts, ThreadLanes(ledger, self._ends), blocking(opened))
 
     def handle(
