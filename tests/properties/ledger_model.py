@@ -37,6 +37,8 @@ BUDGETS = {
     )
 }
 Key = tuple[str, str, str]
+Told = str | tuple[str, int, bool]
+"""Why nothing was adjusted, or the hold, the amount and whether it moved."""
 
 
 @dataclass
@@ -47,15 +49,20 @@ class ModelHold:
     amount: int
     keys: list[Key]
     expires_at: datetime
+    at: datetime
+    payer: tuple[str, str | None]
     state: str = "held"
     charged: int = 0
+    is_adjusted: bool = False
 
     @property
     def exposure(self) -> int:
         """What the call may have cost in the real world, whatever the ledger thinks."""
         if self.state == "voided":
             return 0
-        return self.charged if self.state == "settled" else self.amount
+        # An adjustment is as good as a bill: what it says is what the call has cost.
+        is_known = self.state == "settled" or self.is_adjusted
+        return self.charged if is_known else self.amount
 
 
 class Model:
@@ -65,6 +72,13 @@ class Model:
         self.holds: dict[str, ModelHold] = {}
         self.limits = {name: budget.limit_nano for name, budget in BUDGETS.items()}
         self.admitted_under: dict[Key, int] = {}
+        self.touched: set[Key] = set()
+        self.adjustments: dict[str, tuple[object, str, int]] = {}
+        self.added: dict[Key, int] = {}
+
+    def allowed(self, key: Key) -> int:
+        """Return the limit in force at an admission, and what was added without one."""
+        return self.admitted_under.get(key, 0) + self.added.get(key, 0)
 
     @property
     def charged(self) -> dict[str, int]:
@@ -101,8 +115,8 @@ class Model:
         return limit + min(CARRY_MAX, max(0, limit - sum(sums[name, value, before])))
 
     def sums(self) -> dict[Key, tuple[int, int]]:
-        """Return spent and held of every balance that a hold ever moved."""
-        sums: dict[Key, tuple[int, int]] = {}
+        """Return spent and held of every balance that anything ever moved."""
+        sums: dict[Key, tuple[int, int]] = dict.fromkeys(self.touched, (0, 0))
         for hold in self.holds.values():
             held = hold.amount if hold.state == "held" else 0
             for key in hold.keys:
@@ -119,8 +133,15 @@ class Model:
         return sums
 
     def reserve(
-        self, hold_id: str, fingerprint: str, amount: int, keys: list[Key], at: datetime, ttl: int
+        self,
+        hold_id: str,
+        fingerprint: str,
+        amount: int,
+        payer: tuple[str, str | None],
+        at: datetime,
+        ttl: int,
     ) -> str:
+        keys = self.keys(at, *payer)
         hold = self.holds.get(hold_id)
         if hold is not None:
             return hold.state if hold.fingerprint == fingerprint else "conflict"
@@ -128,7 +149,8 @@ class Model:
         if any(self.used(key, at) + amount > limits[key] for key in keys):
             return "refused"
         expires_at = at + timedelta(seconds=ttl)
-        self.holds[hold_id] = ModelHold(fingerprint, amount, keys, expires_at)
+        self.holds[hold_id] = ModelHold(fingerprint, amount, keys, expires_at, at, payer)
+        self.touched.update(keys)
         for key, limit in limits.items():
             self.admitted_under[key] = max(limit, self.admitted_under.get(key, 0))
         return "granted"
@@ -145,6 +167,88 @@ class Model:
             is_overrun = charged > (hold.amount if hold.state == "held" else hold.charged)
             hold.state, hold.charged = state, charged
         return Settled(hold_id, HoldState(hold.state), hold.charged, moved, is_overrun)
+
+    def book(
+        self, name: str, asked: object, amount: int, payer: tuple[str, str | None], at: datetime
+    ) -> Told:
+        """Book an amount without a call."""
+        if name in self.adjustments:
+            return self.known(name, asked)
+        keys = self.keys(at, *payer)
+        if any(self.spent(key) + amount < 0 and amount < 0 for key in keys):
+            return "below_zero"
+        self.holds[name] = ModelHold(
+            str(asked), 0, keys, at, at, payer, "settled", amount, is_adjusted=True
+        )
+        return self.adjusted(name, asked, name, amount, dict.fromkeys(keys, amount))
+
+    def reprice(self, name: str, asked: object, hold_id: str, cost: int) -> Told:
+        """Give a call another cost."""
+        if name in self.adjustments:
+            return self.known(name, asked)
+        if (problem := self.unready(hold_id)) is not None:
+            return problem
+        hold = self.holds[hold_id]
+        delta = cost - hold.charged
+        if delta == 0:
+            return "unchanged"
+        if delta < 0 and any(self.spent(key) + delta < 0 for key in hold.keys):
+            return "below_zero"
+        hold.charged, hold.is_adjusted = cost, True
+        hold.state = "settled" if hold.state == "voided" else hold.state
+        self.expect_evidence(hold)
+        return self.adjusted(name, asked, hold_id, delta, dict.fromkeys(hold.keys, delta))
+
+    def transfer(
+        self, name: str, asked: object, hold_id: str, user: str, session: str | None
+    ) -> Told:
+        """Let somebody else pay for a call."""
+        if name in self.adjustments:
+            return self.known(name, asked)
+        if (problem := self.unready(hold_id)) is not None:
+            return problem
+        hold = self.holds[hold_id]
+        payer = (user, session or hold.payer[1])
+        if hold.charged == 0 or payer == hold.payer:
+            return "unchanged"
+        keys = self.keys(hold.at, *payer)
+        deltas = dict.fromkeys(hold.keys, -hold.charged)
+        for key in keys:
+            deltas[key] = deltas.get(key, 0) + hold.charged
+        if any(delta < 0 and self.spent(key) + delta < 0 for key, delta in deltas.items()):
+            return "below_zero"
+        hold.keys, hold.payer = keys, payer
+        self.expect_evidence(hold)
+        return self.adjusted(name, asked, hold_id, hold.charged, deltas)
+
+    def expect_evidence(self, hold: ModelHold) -> None:
+        """What an operator freed of an expired hold, late evidence may claim back unasked."""
+        if hold.state == "expired":
+            for key in hold.keys:
+                freed = max(hold.amount - hold.charged, 0)
+                self.added[key] = self.added.get(key, 0) + freed
+
+    def adjusted(
+        self, name: str, asked: object, hold_id: str, amount: int, deltas: dict[Key, int]
+    ) -> Told:
+        self.adjustments[name] = (asked, hold_id, amount)
+        self.touched.update(deltas)
+        for key, delta in deltas.items():
+            self.added[key] = self.added.get(key, 0) + max(delta, 0)
+        return (hold_id, amount, True)
+
+    def known(self, name: str, asked: object) -> Told:
+        first, hold_id, amount = self.adjustments[name]
+        return (hold_id, amount, False) if asked == first else "conflict"
+
+    def unready(self, hold_id: str) -> str | None:
+        hold = self.holds.get(hold_id)
+        if hold is None:
+            return "unknown_hold"
+        return "hold_in_flight" if hold.state == "held" else None
+
+    def spent(self, key: Key) -> int:
+        return self.sums().get(key, (0, 0))[0]
 
     def sweep(self, at: datetime) -> int:
         due = [

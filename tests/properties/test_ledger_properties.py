@@ -8,8 +8,9 @@ from deltalake import DeltaTable
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.ledgers.broken import BROKEN, SOUND, Parts
+from tests.ledgers.broken_adjustments import BROKEN_ADJUSTMENTS
 from tests.ledgers.crashing import CrashingPostgresStore, CrashingSqliteStore, Passing
-from tests.properties.ledger_machine import LedgerMachine
+from tests.properties.adjusting_machine import AdjustingMachine
 
 from spendgate.adapters.delta_sink import DeltaSink
 from spendgate.adapters.memory_ledger import MemoryLedger
@@ -85,7 +86,7 @@ class PostgresLife:
             self._open.pop().close()
 
 
-class DeltaMachine(LedgerMachine):
+class DeltaMachine(AdjustingMachine):
     """Flushes into real Delta tables."""
 
     sink_in = staticmethod(lambda folder: DeltaSink(folder / "delta"))
@@ -103,7 +104,7 @@ class DeltaMachine(LedgerMachine):
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_ledger_does_what_the_model_does(store: Any) -> None:
-    class Machine(LedgerMachine):
+    class Machine(AdjustingMachine):
         life = store
 
     run_state_machine_as_test(Machine, settings=LIVES)
@@ -111,7 +112,7 @@ def test_a_ledger_does_what_the_model_does(store: Any) -> None:
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_bill_above_its_bound_is_booked_as_it_is(store: Any) -> None:
-    class Machine(LedgerMachine):
+    class Machine(AdjustingMachine):
         life = store
         overrun_max = 40
 
@@ -123,7 +124,7 @@ def test_the_same_lives_on_a_server(postgres: "PostgresServer", overrun: int) ->
     class Life(PostgresLife):
         server, url = postgres, postgres.new_database()
 
-    class Machine(LedgerMachine):
+    class Machine(AdjustingMachine):
         life = Life
         overrun_max = overrun
 
@@ -137,16 +138,16 @@ def test_real_delta_tables_hold_what_the_ledger_holds() -> None:
     run_state_machine_as_test(Machine, settings=FEW_LIVES)
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("name", BROKEN | BROKEN_ADJUSTMENTS)
 def test_a_broken_ledger_is_caught(name: str) -> None:
-    parts = BROKEN[name]
+    parts = (BROKEN | BROKEN_ADJUSTMENTS)[name]
 
     class BrokenLife(MemoryLife):
         pass
 
     BrokenLife.parts = parts
 
-    class Machine(LedgerMachine):
+    class Machine(AdjustingMachine):
         life = BrokenLife
 
         @staticmethod

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import typer
 
 from spendgate.cli import (
+    adjust_command,
     budget_commands,
     budget_import,
     demo_command,
@@ -52,6 +53,7 @@ def make_program() -> typer.Typer:
     program.add_typer(price_commands.make_group(), name="price")
     program.add_typer(token_commands.make_group(), name="token")
     spend_commands.add_to(program)
+    adjust_command.add_to(program)
     job_command.add_to(program)
     sql_command.add_to(program)
     demo_command.add_to(program)

@@ -108,12 +108,14 @@ def _sums(settings: Settings, names: list[str], since: datetime | None) -> list[
         raise typer.BadParameter(f"{unknown[0]!r} is unknown; known are {known}", param_hint="--by")
     if not (settings.delta_folder / "spend_events").exists():
         raise HostError(f"there is no table spend_events in {settings.delta_folder} yet")
+    # A void was no call, and a correction's call has an event of its own.
+    calls = "COUNT(DISTINCT CASE WHEN kind IN ('settled', 'expired') THEN hold_id END)"
     # Everything in this text comes from the table above and from a parsed time.
     columns = ", ".join(f"{GROUPINGS[name]} AS {name}" for name in names)
     keys = ", ".join(GROUPINGS[name] for name in names)
     where = "" if since is None else f" WHERE occurred_at >= {_instant(since)}"
     sql = (
-        f"SELECT {columns}, COUNT(DISTINCT hold_id) AS requests, SUM(cost_usd) AS cost_usd "  # noqa: S608
+        f"SELECT {columns}, {calls} AS requests, SUM(cost_usd) AS cost_usd "  # noqa: S608
         f"FROM spend_events{where} GROUP BY {keys} ORDER BY cost_usd DESC"
     )
     return query_rows(settings.delta_folder, sql)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.domain.budget import BalanceRow, Budget, Claim, Policy
-from spendgate.domain.scope import TAG_PREFIX, Identity, Scope
+from spendgate.domain.scope import Scope
 from spendgate.domain.window import window_at
 from spendgate.gateway.reply import budget_object
 
@@ -42,10 +42,4 @@ def _bound(budget: Budget, value_text: str) -> Scope | None:
         return None
     named = zip(budget.scope.dimensions, values, strict=True)
     scope = Scope.parse(",".join(f"{name}:{value}" for name, value in named))
-    return scope if budget.scope.match(Identity(*_split(scope))) == scope else None
-
-
-def _split(scope: Scope) -> tuple[dict[str, str], dict[str, str]]:
-    values = {name: value for name, value in scope.parts if not name.startswith(TAG_PREFIX)}
-    tags = {name: value for name, value in scope.parts if name.startswith(TAG_PREFIX)}
-    return values, {name.removeprefix(TAG_PREFIX): value for name, value in tags.items()}
+    return scope if budget.scope.match(scope.identity) == scope else None

@@ -226,8 +226,8 @@ def _repriced(
 def _transferred(
     transfer: Transfer, hold: HoldRecord, note: AdjustmentNote
 ) -> AdjustmentPlan | None:
-    charged = hold.amounts.charged_nano
-    if charged == 0 or transfer.facts == hold.facts:
+    charged, before, after = hold.amounts.charged_nano, hold.facts, transfer.facts
+    if charged == 0 or (before.scopes, before.tags) == (after.scopes, after.tags):
         return None
     return AdjustmentPlan(
         state=hold.amounts.state,

@@ -148,6 +148,17 @@ class Scope:
         return Scope(tuple(bound))
 
     @property
+    def identity(self) -> Identity:
+        """Who a scope without wildcards names: exactly its own values and tags."""
+        values = {name: value for name, value in self.parts if not name.startswith(TAG_PREFIX)}
+        tags = {
+            name.removeprefix(TAG_PREFIX): value
+            for name, value in self.parts
+            if name.startswith(TAG_PREFIX)
+        }
+        return Identity(values, tags)
+
+    @property
     def value_text(self) -> str:
         """The values joined by commas: the `scope_value` column of the Delta tables."""
         return ",".join(_encoded(value) for _, value in self.parts) or WILDCARD

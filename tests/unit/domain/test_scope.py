@@ -136,3 +136,9 @@ def test_a_tag_is_no_dimension_of_the_same_name() -> None:
 def test_only_the_wildcard_dimensions_stand_for_any_value() -> None:
     assert Scope.parse("org:*,team:a,user:*").wildcards == {"org", "user"}
     assert Scope.parse("all").wildcards == frozenset()
+
+
+def test_a_scope_names_an_identity_of_its_values_and_tags() -> None:
+    scope = Scope.parse("user:alice,tag.cost_center:47%2C11")
+
+    assert scope.identity == Identity({"user": "alice"}, {"cost_center": "47,11"})
