@@ -87,7 +87,7 @@ class Reserving:
         try:
             arrival = await think(lambda: self.arrival(incoming))
             note = arrival.note
-            return await self._guarded(await self.prepare(arrival, think))
+            return await self._guarded(await self.prepare(arrival, think), think)
         except InvalidRequestError as error:
             return error_reply(400, "invalid_request", str(error), param=error.field, note=note)
         except TokenError as error:
@@ -175,10 +175,10 @@ class Reserving:
         check_trust(caller, policy)
         return prepare(arrival, rules, parts.default_server, parts.terms)
 
-    async def _guarded(self, prepared: Prepared) -> Admission | Reply:
+    async def _guarded(self, prepared: Prepared, think: Think) -> Admission | Reply:
         """Ask for the money, unless a loop guard has seen this request too often."""
         repetitions = self._parts.repetitions
-        entry = repetitions.enter(prepared)
+        entry = await think(lambda: repetitions.enter(prepared))
         if entry.loop is not None:
             await self._record(loop_record(prepared.arrival, entry.loop))
             if not entry.loop.is_shadow:
