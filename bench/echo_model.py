@@ -12,6 +12,7 @@ import os
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
+from spendgate.adapters.model_server import own_server
 from spendgate.adapters.openai_upstream import OpenAIUpstream
 from spendgate.gateway.ports import UpstreamAnswer
 
@@ -26,7 +27,7 @@ _FIXED = {
 class _Answering:
     def load_context(self, context):
         url = os.environ.get("BENCH_ECHO_UPSTREAM")
-        self._upstream = OpenAIUpstream(url) if url else None
+        self._upstream = OpenAIUpstream(own_server(url)) if url else None
 
     def predict(self, context, model_input, params=None):
         body = model_input.to_dict("records")[0]

@@ -29,6 +29,8 @@ from spendgate.gateway.terms import Terms
 
 if TYPE_CHECKING:
     from spendgate.adapters.async_openai_upstream import AsyncOpenAIUpstream
+    from spendgate.adapters.model_server import ModelServer
+    from spendgate.adapters.upstream_pools import AsyncUpstreamPools, UpstreamPools
     from spendgate.gateway.async_gateway import AsyncGateway
     from spendgate.gateway.gateway import Gateway
     from spendgate.gateway.ports import TokenMinter, TokenVerifier
@@ -115,27 +117,28 @@ def apply_policy(settings: Settings, ledger: StoredLedger) -> list[str]:
     return []
 
 
-def build_gateway(settings: Settings, ledger: StoredLedger) -> "Gateway":
+def build_gateway(
+    settings: Settings, ledger: StoredLedger, pools: "UpstreamPools | None" = None
+) -> "Gateway":
     """Wire a gate over a ledger.
 
     Raises:
-        HostError: if the upstream is missing or a signing key can't be used.
+        HostError: if no upstream is named or a signing key can't be used.
     """
     from spendgate.adapters.openai_upstream import OpenAIUpstream  # noqa: PLC0415
     from spendgate.gateway.gateway import Gateway  # noqa: PLC0415
 
-    if settings.upstream_url is None:
-        raise HostError("no model server: give --upstream URL or set SPENDGATE_UPSTREAM_URL")
-    api_key = settings.upstream_api_key
+    own = _own_server(settings)
+    if own is None and not ledger.policies.policy().upstreams:
+        raise HostError(
+            "no model server: give --upstream URL, set SPENDGATE_UPSTREAM_URL, or name upstreams "
+            "in the policy file"
+        )
     return Gateway(
         ledger,
-        OpenAIUpstream(
-            settings.upstream_url,
-            api_key=None if api_key is None else api_key.get_secret_value(),
-            timeout_seconds=settings.upstream_timeout_seconds,
-            connect_seconds=settings.connect_timeout_seconds,
-        ),
+        None if own is None else OpenAIUpstream(own),
         lambda: open_price_book(settings, ledger),
+        servers=(pools or open_pools(settings)).of,
         clock=utc_now,
         new_id=new_request_id,
         verifier=build_verifier(settings),
@@ -153,7 +156,33 @@ def build_gateway(settings: Settings, ledger: StoredLedger) -> "Gateway":
     )
 
 
-def open_async_upstream(settings: Settings) -> "AsyncOpenAIUpstream":
+def open_pools(settings: Settings) -> "UpstreamPools":
+    """Return the clients of the policy's servers; each is opened when it is first called."""
+    from spendgate.adapters.model_server import limits_of, named_server  # noqa: PLC0415
+    from spendgate.adapters.upstream_pools import UpstreamPools  # noqa: PLC0415
+
+    limits = limits_of(settings)
+    return UpstreamPools(lambda spec: named_server(spec, limits))
+
+
+def open_async_pools(settings: Settings) -> "AsyncUpstreamPools":
+    """Return the same for an event loop."""
+    from spendgate.adapters.model_server import limits_of, named_server  # noqa: PLC0415
+    from spendgate.adapters.upstream_pools import AsyncUpstreamPools  # noqa: PLC0415
+
+    limits = limits_of(settings)
+    return AsyncUpstreamPools(lambda spec: named_server(spec, limits))
+
+
+def _own_server(settings: Settings) -> "ModelServer | None":
+    from spendgate.adapters.model_server import limits_of, own_server  # noqa: PLC0415
+
+    if settings.upstream_url is None:
+        return None
+    return own_server(settings.upstream_url, settings.upstream_api_key, limits_of(settings))
+
+
+def open_async_upstream(settings: Settings) -> "AsyncOpenAIUpstream | None":
     """Open the model server's client for an event loop.
 
     Raises:
@@ -161,14 +190,8 @@ def open_async_upstream(settings: Settings) -> "AsyncOpenAIUpstream":
     """
     from spendgate.adapters.async_openai_upstream import AsyncOpenAIUpstream  # noqa: PLC0415
 
-    assert settings.upstream_url is not None  # noqa: S101 - build_gateway has refused this
-    api_key = settings.upstream_api_key
-    return AsyncOpenAIUpstream(
-        settings.upstream_url,
-        api_key=None if api_key is None else api_key.get_secret_value(),
-        timeout_seconds=settings.upstream_timeout_seconds,
-        connect_seconds=settings.connect_timeout_seconds,
-    )
+    own = _own_server(settings)
+    return None if own is None else AsyncOpenAIUpstream(own)
 
 
 def build_verifier(settings: Settings) -> "TokenVerifier | None":
@@ -231,7 +254,8 @@ class RunningHost:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.ledger = open_ledger(settings)
-        self.gateway = build_gateway(settings, self.ledger)
+        self._pools = open_pools(settings)
+        self.gateway = build_gateway(settings, self.ledger, self._pools)
         self.narrowing = Narrowing(
             build_verifier(settings), build_minter(settings), self.ledger.policies.policy, utc_now
         )
@@ -244,7 +268,8 @@ class RunningHost:
         if self._async_gateway is None:
             threads = ThreadPoolExecutor(LEDGER_THREADS, thread_name_prefix="ledger")
             upstream = open_async_upstream(self._settings)
-            self._async_gateway = self.gateway.on_event_loop(upstream, threads)
+            pools = open_async_pools(self._settings)
+            self._async_gateway = self.gateway.on_event_loop(upstream, threads, pools)
         return self._async_gateway
 
     def start(self) -> None:
@@ -290,6 +315,7 @@ class RunningHost:
     def _sweep(self) -> None:
         self.ledger.sweep(utc_now())
         self.gateway.settle_late()
+        self._pools.close_unused()
 
 
 def drain_outbox(ledger: StoredLedger, settings: Settings) -> FlushReport | None:

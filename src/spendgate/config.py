@@ -61,6 +61,17 @@ class Settings(BaseSettings):
     connect_timeout_seconds: Seconds = 5.0
     """How long a connection may take to open; a failure here can't have been billed."""
 
+    upstream_connections_max: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """Connections of one process to one model server, where threads make the calls: a call more
+    than that waits. `app` opens as many as it has calls in flight."""
+
+    upstream_keepalive_seconds: Seconds = 2.0
+    """How long an unused connection to a model server is kept: shorter than the server itself
+    keeps it (uvicorn: 5 s), so that no call meets a connection being closed."""
+
+    upstream_token_seconds: Annotated[float, Field(ge=0.1, le=60)] = 10.0
+    """How long a call waits for a workspace's token; nothing was sent and nothing billed then."""
+
     upstream_bills_5xx: bool = True
     """Whether a 5xx may have been billed: charged in full and reconciled later (the safe side)."""
 

@@ -14,13 +14,16 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from pydantic import SecretStr
 
 from spendgate.adapters import openai_upstream
 from spendgate.adapters.budget_codec import parse_budget
-from spendgate.adapters.openai_upstream import OpenAIUpstream, base_url
+from spendgate.adapters.model_server import ServerLimits, own_server
+from spendgate.adapters.openai_upstream import OpenAIUpstream
 from spendgate.adapters.price_book import load_price_book
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
+from spendgate.adapters.upstream_request import base_url
 from spendgate.bootstrap import new_request_id
 from spendgate.domain.budget import Policy
 from spendgate.errors import HostError
@@ -111,7 +114,9 @@ def serving(script: Script) -> Iterator[RawServer]:
 
 @contextmanager
 def client(url: str, **options: Any) -> Iterator[OpenAIUpstream]:
-    upstream = OpenAIUpstream(url, **{"timeout_seconds": 10.0, **options})
+    key = options.pop("api_key", None)
+    limits = ServerLimits(**{"timeout_seconds": 10.0, **options})
+    upstream = OpenAIUpstream(own_server(url, SecretStr(key) if key else None, limits))
     try:
         yield upstream
     finally:

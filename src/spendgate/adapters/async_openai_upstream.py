@@ -6,22 +6,24 @@ aiohttp takes a third of httpx's time per call (measured, docs/benchmarks.md).
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import aiohttp
 
+from spendgate.adapters.credentials import Headers
+from spendgate.adapters.model_server import ModelServer
 from spendgate.adapters.openai_answer import (
     ANSWER_BYTES_MAX,
-    KEEPALIVE_SECONDS,
+    REQUEST_HEADERS,
     is_event_stream,
     parsed_answer,
-    request_headers,
     retry_after_seconds,
-    shown_host,
 )
-from spendgate.adapters.upstream_request import base_url
+from spendgate.errors import CredentialsError
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamLost, UpstreamNotSent, UpstreamOutcome
 
 _NOT_SENT: tuple[type[Exception], ...] = (
+    CredentialsError,
     aiohttp.ClientConnectorError,  # with its kinds for DNS and TLS
     aiohttp.ClientConnectorCertificateError,
     aiohttp.ConnectionTimeoutError,
@@ -36,19 +38,13 @@ _PIECE_BYTES = 64 * 1024
 class AsyncOpenAIUpstream:
     """One model server; its connections belong to the event loop of its first call."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        api_key: str | None = None,
-        timeout_seconds: float = 290.0,
-        connect_seconds: float = 5.0,
-    ) -> None:
-        self._base = base_url(url)
-        self.name = shown_host(self._base)
-        self._headers = request_headers(api_key)
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
+        self.name = server.spec.name
         self._timeout = aiohttp.ClientTimeout(
-            total=timeout_seconds, sock_connect=connect_seconds, ceil_threshold=timeout_seconds + 1
+            total=server.timeout_seconds,
+            sock_connect=server.connect_seconds,
+            ceil_threshold=server.timeout_seconds + 1,
         )
         self._session: aiohttp.ClientSession | None = None
 
@@ -58,8 +54,8 @@ class AsyncOpenAIUpstream:
         A failure before the request was written can't have been billed; a later one may have been.
         """
         try:
-            response = await self._post(route, body)
-            return await _whole(response)
+            key, response = await self._post(route, body)
+            return await self._answer(response, key)
         except _NOT_SENT as error:
             return UpstreamNotSent(type(error).__name__)
         except _LOST as error:
@@ -70,10 +66,10 @@ class AsyncOpenAIUpstream:
     ) -> "UpstreamOutcome | AsyncOpenAIUpstreamStream":
         """Send one body that asks for a stream."""
         try:
-            response = await self._post(route, body)
+            key, response = await self._post(route, body)
             if is_event_stream(response.status, response.headers.get("content-type", "")):
                 return AsyncOpenAIUpstreamStream(response)
-            return await _whole(response)
+            return await self._answer(response, key)
         except _NOT_SENT as error:
             return UpstreamNotSent(type(error).__name__)
         except _LOST as error:
@@ -85,18 +81,41 @@ class AsyncOpenAIUpstream:
         if session is not None:
             await session.close()
 
-    async def _post(self, route: str, body: Mapping[str, object]) -> aiohttp.ClientResponse:
-        content = json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    async def _post(
+        self, route: str, body: Mapping[str, object]
+    ) -> tuple[Headers, aiohttp.ClientResponse]:
+        try:
+            key = self._server.credentials.ready()
+            if key is None:
+                key = await asyncio.to_thread(self._server.credentials)
+            sent = self._server.request(route, body)
+        except CredentialsError as error:
+            self._server.report(error)
+            raise
+        content = json.dumps(sent.body, ensure_ascii=True, separators=(",", ":")).encode("ascii")
         session = self._session
         if session is None:
             session = self._session = self._opened()
-        return await session.post(f"{self._base}/{route}", data=content, allow_redirects=False)
+        headers = {**sent.headers, **key}
+        response = await session.post(
+            sent.url, data=content, headers=headers, allow_redirects=False
+        )
+        return key, response
+
+    async def _answer(self, response: aiohttp.ClientResponse, key: Headers) -> UpstreamOutcome:
+        outcome = await _whole(response)
+        if isinstance(outcome, UpstreamAnswer) and self._server.is_renewed(outcome.status, key):
+            return replace(outcome, is_key_renewed=True)
+        return outcome
 
     def _opened(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            headers=self._headers,
+            headers=REQUEST_HEADERS,
             timeout=self._timeout,
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
+            # A call in flight is what costs, not its connection: the budgets limit those.
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=self._server.limits.keepalive_seconds
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("user-agent",),
             trust_env=False,

@@ -1,42 +1,20 @@
-"""What both clients of a model server share: its address, headers, and how an answer is read."""
+"""What both clients of a model server share: headers, and how an answer is read."""
 
 import json
 import math
 from collections.abc import Mapping
 from typing import cast
-from urllib.parse import urlsplit
-
-from spendgate.errors import HostError
-
-KEEPALIVE_SECONDS = 2.0
-"""Shorter than any server's own (uvicorn: 5 s), so that no call meets a connection being closed."""
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 """No answer to one call is larger; a server that never ends must not fill the memory."""
 
 
-def shown_host(url: str) -> str:
-    """Return a URL's host and port, without a user or password."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def request_headers(api_key: str | None) -> dict[str, str]:
-    """Return the headers of every call.
-
-    Raises:
-        HostError: if the key holds what no header can.
-    """
-    headers = {
-        "content-type": "application/json",
-        "accept": "application/json, text/event-stream",
-        # A compressed stream comes late: the server waits until a block is full.
-        "accept-encoding": "identity",
-    }
-    if api_key:
-        if not (api_key.isascii() and api_key.isprintable()):
-            raise HostError("the upstream's API key isn't one line of printable ASCII")
-        headers["authorization"] = f"Bearer {api_key}"
-    return headers
+REQUEST_HEADERS = {
+    "content-type": "application/json",
+    "accept": "application/json, text/event-stream",
+    # A compressed stream comes late: the server waits until a block is full.
+    "accept-encoding": "identity",
+}
 
 
 def is_event_stream(status: int, content_type: str) -> bool:

@@ -7,20 +7,20 @@ from contextlib import closing
 
 import httpx
 
+from spendgate.adapters.credentials import Headers
+from spendgate.adapters.model_server import ModelServer
 from spendgate.adapters.openai_answer import (
     ANSWER_BYTES_MAX,
-    KEEPALIVE_SECONDS,
+    REQUEST_HEADERS,
     is_event_stream,
     parsed_answer,
-    request_headers,
     retry_after_seconds,
-    shown_host,
 )
-from spendgate.adapters.upstream_request import base_url
+from spendgate.errors import CredentialsError
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamLost, UpstreamNotSent, UpstreamOutcome
 
-CONNECTIONS_MAX = 256
 _NOT_SENT = (
+    CredentialsError,
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -32,24 +32,18 @@ _NOT_SENT = (
 class OpenAIUpstream:
     """One model server; safe for many threads."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        api_key: str | None = None,
-        timeout_seconds: float = 290.0,
-        connect_seconds: float = 5.0,
-    ) -> None:
-        self._base = base_url(url)
-        self.name = shown_host(self._base)
-        self._timeout_seconds = timeout_seconds
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
+        self.name = server.spec.name
+        self._timeout_seconds = server.timeout_seconds
+        limits = server.limits
         self._client = httpx.Client(
-            headers=request_headers(api_key),
-            timeout=httpx.Timeout(timeout_seconds, connect=connect_seconds),
+            headers=REQUEST_HEADERS,
+            timeout=httpx.Timeout(server.timeout_seconds, connect=server.connect_seconds),
             limits=httpx.Limits(
-                max_connections=CONNECTIONS_MAX,
-                max_keepalive_connections=CONNECTIONS_MAX,
-                keepalive_expiry=KEEPALIVE_SECONDS,
+                max_connections=limits.connections_max,
+                max_keepalive_connections=limits.connections_max,
+                keepalive_expiry=limits.keepalive_seconds,
             ),
             follow_redirects=False,
             trust_env=False,
@@ -60,41 +54,53 @@ class OpenAIUpstream:
 
         A failure before the request was written can't have been billed; a later one may have been.
         """
-        content = json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
         deadline = time.monotonic() + self._timeout_seconds
         try:
-            with self._client.stream("POST", f"{self._base}/{route}", content=content) as response:
-                answer = _read(response, deadline)
+            key, request = self._request(route, body)
+            with closing(self._client.send(request, stream=True)) as response:
+                return self._whole(response, deadline, key)
         except _NOT_SENT as error:
             return UpstreamNotSent(type(error).__name__)
         except httpx.HTTPError as error:
             return UpstreamLost(type(error).__name__)
-        retry_after = retry_after_seconds(response.headers.get("retry-after", ""))
-        return UpstreamAnswer(response.status_code, parsed_answer(answer), retry_after)
 
     def stream(
         self, route: str, body: Mapping[str, object]
     ) -> "UpstreamOutcome | OpenAIUpstreamStream":
         """Send one body that asks for a stream; all of it comes within `timeout_seconds` of now."""
-        content = json.dumps(body, ensure_ascii=True, separators=(",", ":")).encode()
         deadline = time.monotonic() + self._timeout_seconds
         try:
-            request = self._client.build_request("POST", f"{self._base}/{route}", content=content)
+            key, request = self._request(route, body)
             response = self._client.send(request, stream=True)
             if is_event_stream(response.status_code, response.headers.get("content-type", "")):
                 return OpenAIUpstreamStream(response, deadline)
             with closing(response):
-                answer = _read(response, deadline)
+                return self._whole(response, deadline, key)
         except _NOT_SENT as error:
             return UpstreamNotSent(type(error).__name__)
         except httpx.HTTPError as error:
             return UpstreamLost(type(error).__name__)
-        retry_after = retry_after_seconds(response.headers.get("retry-after", ""))
-        return UpstreamAnswer(response.status_code, parsed_answer(answer), retry_after)
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
+
+    def _request(self, route: str, body: Mapping[str, object]) -> tuple[Headers, httpx.Request]:
+        try:
+            key = self._server.credentials()
+            sent = self._server.request(route, body)
+        except CredentialsError as error:
+            self._server.report(error)
+            raise
+        content = json.dumps(sent.body, ensure_ascii=True, separators=(",", ":")).encode()
+        headers = {**sent.headers, **key}
+        return key, self._client.build_request("POST", sent.url, content=content, headers=headers)
+
+    def _whole(self, response: httpx.Response, deadline: float, key: Headers) -> UpstreamAnswer:
+        answer = parsed_answer(_read(response, deadline))
+        retry_after = retry_after_seconds(response.headers.get("retry-after", ""))
+        is_renewed = self._server.is_renewed(response.status_code, key)
+        return UpstreamAnswer(response.status_code, answer, retry_after, is_renewed)
 
 
 class OpenAIUpstreamStream:

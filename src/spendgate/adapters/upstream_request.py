@@ -41,9 +41,8 @@ def shape_request(
         route: such as `chat/completions`.
         body: as the gate made it, under the gate's names.
     """
-    sent = dict(body)
-    model = str(sent.get("model", ""))
-    sent["model"] = own = spec.own_name(model)
+    own = spec.own_name(str(body.get("model", "")))
+    sent = {**body, "model": own} if "model" in body else dict(body)
     if spec.kind is UpstreamKind.OPENAI:
         if not spec.sends_usage_context:
             sent = _without(sent, *_CONTEXT)

@@ -96,6 +96,8 @@ class UpstreamRow(PolicyRow):
     def _has_a_url(self) -> "UpstreamRow":
         if self.url is None and self.kind is UpstreamKind.OPENAI:
             raise ValueError("url: is required for kind: openai")
+        if self.url is None and self.key is not None:
+            raise ValueError("url: is required beside key; without a key the environment names it")
         if self.kind is UpstreamKind.DATABRICKS and self.url and urlsplit(self.url).path:
             raise ValueError("url: must be the workspace alone; its door is chosen with `path:`")
         return self

@@ -1,12 +1,16 @@
 """Simulators behind real sockets, one of them inside a Databricks workspace with OAuth."""
 
+import asyncio
 import json
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +18,22 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from spendgate.adapters.stored_ledger import StoredLedger
+from spendgate.adapters.upstream_pools import UpstreamPools
+from spendgate.bootstrap import (
+    apply_policy,
+    build_gateway,
+    open_async_pools,
+    open_async_upstream,
+    open_ledger,
+    open_pools,
+)
+from spendgate.config import Settings
+from spendgate.domain.event import SpendEvent
+from spendgate.gateway.admission import Incoming
+from spendgate.gateway.gateway import Gateway
+from spendgate.gateway.reply import Reply
+from spendgate.gateway.wire import CHAT, Host
 from spendgate.simulator.app import create_app
 from spendgate.simulator.settings import SimulatorSettings
 
@@ -55,7 +75,7 @@ class Workspace(Simulated):
         super().__init__("")
         self.tokens: list[str] = []
         self.expires_in = 3600
-        self.refused: set[str] = set()
+        self.refuses_first = False
         self.refuses_all = False
         self.answers = threading.Event()
         self.answers.set()
@@ -82,8 +102,6 @@ class Workspace(Simulated):
     async def _token(self, send: Send) -> None:
         if not self.answers.is_set():
             # Never answers, as far as a client can tell; the connection stays open.
-            import asyncio  # noqa: PLC0415
-
             while not self.answers.is_set():
                 await asyncio.sleep(0.02)
         token = f"token-{len(self.tokens) + 1}-{os.urandom(4).hex()}"
@@ -101,7 +119,8 @@ class Workspace(Simulated):
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         self.requests.append((scope["path"], headers, json.loads(body)))
         token = headers.get("authorization", "").removeprefix("Bearer ")
-        if self.refuses_all or token in self.refused or token not in self.tokens:
+        is_refused = self.refuses_all or (self.refuses_first and token == self.tokens[0])
+        if is_refused or token not in self.tokens:
             await _answer(send, 401, {"error_code": 401, "message": "invalid access token"})
             return
 
@@ -152,3 +171,69 @@ def simulator() -> Callable[..., AbstractContextManager[Simulated]]:
             yield Simulated(url)
 
     return run
+
+
+@dataclass
+class OpenedHost:
+    """A host's gate over its policy's servers, asked from a thread or from an event loop."""
+
+    settings: Settings
+    ledger: StoredLedger
+    gateway: Gateway
+    pools: UpstreamPools
+
+    def ask(self, way: str, bodies: list[Json], route: str = CHAT) -> list[Reply]:
+        """Answer all at once, each in a thread of its own or as a task."""
+        if way == "threads":
+            with ThreadPoolExecutor(len(bodies)) as pool:
+                return list(
+                    pool.map(lambda body: self.gateway.handle(route, body, host=Host.ASGI), bodies)
+                )
+        return asyncio.run(self._asked(bodies, route))
+
+    async def _asked(self, bodies: list[Json], route: str) -> list[Reply]:
+        with ThreadPoolExecutor(4) as threads:
+            gate = self.gateway.on_event_loop(
+                open_async_upstream(self.settings), threads, open_async_pools(self.settings)
+            )
+            calls = (gate.handle(Incoming(route, body, Host.ASGI)) for body in bodies)
+            replies = await asyncio.gather(*calls)
+            assert await gate.close(10) == 0
+        return list(replies)
+
+    def events(self) -> list[SpendEvent]:
+        found: list[SpendEvent] = []
+        while (batch := self.ledger.outbox.claim_batch(1000)) is not None:
+            found += batch.events
+            self.ledger.outbox.confirm_batch(batch.number)
+        return found
+
+    @property
+    def spent_nano(self) -> int:
+        return sum(row.spent_nano for row in self.ledger.balances())
+
+    @property
+    def held_nano(self) -> int:
+        return sum(row.held_nano for row in self.ledger.balances())
+
+
+@pytest.fixture
+def open_host(tmp_path: Path) -> Iterator[Callable[..., OpenedHost]]:
+    """Open a host with a policy file, as `app` and `serve` do."""
+    opened: list[OpenedHost] = []
+
+    def run(policy: Json, **settings: Any) -> OpenedHost:
+        file = tmp_path / "budgets.yml"
+        file.write_text(json.dumps(policy))  # JSON is YAML
+        settings = {"home": tmp_path, "budgets_file": file, "held_wait_seconds": 0, **settings}
+        read = Settings.model_validate(settings)
+        ledger = open_ledger(read)
+        apply_policy(read, ledger)
+        pools = open_pools(read)
+        opened.append(OpenedHost(read, ledger, build_gateway(read, ledger, pools), pools))
+        return opened[-1]
+
+    yield run
+    for host in opened:
+        host.pools.close()
+        host.ledger.close()
