@@ -187,3 +187,13 @@ def test_an_expired_budget_opens_no_window() -> None:
 
     assert open_window_rows(Policy((org,)), [], NOW) == []
     assert len(open_window_rows(Policy((org,)), [], NOW - timedelta(seconds=1))) == 1
+
+
+def test_a_limit_that_was_cut_to_nothing_is_all_used(
+    spark: SparkSession, budget_frame: BudgetFrame
+) -> None:
+    policy = Policy((DAILY,), (Raise("restore-daily", "daily", -100 * 10**9, "restored"),))
+
+    (row,) = state_of(spark, budget_frame(policy, NOW), policy, [day_sum("ann", "1")]).collect()
+
+    assert (row["limit_usd"], row["used_ratio"], row["status"]) == (0, 1.0, "hard")

@@ -18,8 +18,10 @@ from spendgate.adapters.budget_codec import (
     encode_raise,
     parse_budget,
     parse_raise,
+    raise_as_json,
 )
 from spendgate.domain.budget import (
+    CUT,
     PPM,
     Budget,
     DowngradeStep,
@@ -145,6 +147,13 @@ def test_the_largest_limit_is_accepted() -> None:
     budget = parse_budget(MINIMAL | {"limit_usd": "9200000000"}, where="here")
 
     assert budget.limit_nano == LIMIT_NANO_MAX
+
+
+def test_a_stored_cut_lowers_the_limit_it_was_made_for() -> None:
+    cut = Raise("restore-b", "b", -5, "restored", None, CUT)
+
+    assert decode_raise(encode_raise(cut)) == cut
+    assert raise_as_json(cut)["amount_usd"] == "-0.000000005"
 
 
 def test_a_raise_without_an_id_is_named_after_its_content() -> None:

@@ -17,6 +17,7 @@ from spendgate.domain.adjustment import (
     Booking,
     HoldRecord,
     NotAdjusted,
+    Replay,
     Transfer,
     below_zero,
     plan_adjustment,
@@ -24,6 +25,9 @@ from spendgate.domain.adjustment import (
 )
 from spendgate.domain.budget import BalanceKey
 from spendgate.domain.hold import HoldAmounts, HoldState
+
+DELIVERED_BATCH = 0
+"""The batch of entries that the sink had before this ledger was; real ones start with 1."""
 
 
 class AdjustmentRow(NamedTuple):
@@ -46,6 +50,7 @@ class JournalRow(NamedTuple):
     facts: str
     charge: str
     recorded_at: int
+    batch: int | None
 
 
 @dataclass(slots=True)
@@ -59,8 +64,7 @@ class BookedHold:
     keys: tuple[BalanceKey, ...]
     facts: str
     events: int
-    expires_at: int = 0
-    is_new: bool = False
+    expires_at: int
 
 
 @dataclass(slots=True)
@@ -76,6 +80,7 @@ class AdjustmentBook:
         default_factory=list[tuple[JournalRow, tuple[BalanceKey, ...]]]
     )
     made: list[AdjustmentRow] = field(default_factory=list[AdjustmentRow])
+    has_past: bool = False
 
     def apply(self, adjustment: Adjustment) -> AdjustmentOutcome:
         """Book one adjustment, or say why not; nothing of it is left then."""
@@ -86,21 +91,22 @@ class AdjustmentBook:
         plan = plan_adjustment(adjustment, None if hold is None else _record(hold))
         if isinstance(plan, NotAdjusted):
             return plan
-        deltas = plan.deltas(() if hold is None else hold.keys)
-        if (found := below_zero(deltas, self.spent)) is not None:
+        own = () if hold is None else hold.keys
+        if (found := below_zero(plan, own, self.spent)) is not None:
             return NotAdjusted(adjustment.adjustment_id, AdjustmentProblem.BELOW_ZERO, found)
-        for key, delta in deltas.items():
+        for key, delta in plan.deltas(own).items():
             self.spent[key] = self.spent.get(key, 0) + delta
             self.moved[key] = self.moved.get(key, 0) + delta
         self._write(adjustment, plan, hold)
         return Adjusted(adjustment.adjustment_id, adjustment.hold_id, plan.amount_nano, moved=True)
 
     def _write(self, adjustment: Adjustment, plan: AdjustmentPlan, hold: BookedHold | None) -> None:
-        hold_id, change, at = adjustment.hold_id, adjustment.change, to_micros(adjustment.at)
+        hold_id, at = adjustment.hold_id, to_micros(adjustment.at)
         own = () if hold is None else hold.keys
         if hold is None:
+            reserved = plan.reserved_nano
             hold = self.holds[hold_id] = BookedHold(
-                adjustment.fingerprint, plan.state, 0, 0, own, "", 0, at, is_new=True
+                adjustment.fingerprint, plan.state, reserved, 0, own, "", 0, at
             )
         for entry in plan.entries:
             hold.events += 1
@@ -108,23 +114,27 @@ class AdjustmentBook:
             row = JournalRow(
                 f"{hold_id}:{hold.events}",
                 hold_id,
-                plan.kind.value,
+                entry.kind.value,
                 entry.delta_nano,
                 hold.amount,
                 encode_facts(entry.facts),
-                encode_charge(plan.charge),
-                at,
+                encode_charge(entry.charge),
+                to_micros(entry.at),
+                DELIVERED_BATCH if plan.is_past else None,
             )
             self.journal.append((row, keys))
         hold.state, hold.charged = plan.state.value, plan.charged_nano
-        if isinstance(change, Booking | Transfer):
-            hold.keys, hold.facts = change.keys, encode_facts(change.facts)
+        last = plan.entries[-1]
+        if last.keys is not None:
+            hold.keys, hold.facts = last.keys, encode_facts(last.facts)
         self.changed.add(hold_id)
+        self.has_past |= plan.is_past
         row = AdjustmentRow(
             adjustment.adjustment_id, adjustment.fingerprint, hold_id, plan.amount_nano
         )
         self.known[row.adjustment_id] = row
-        self.made.append(row)
+        if not plan.is_past:
+            self.made.append(row)
 
 
 def hold_record(state: str, amount: int, charged: int, facts: str) -> HoldRecord:
@@ -138,8 +148,11 @@ def keys_of(
     """Return every balance that some adjustments may move, each once and in one order."""
     keys = set(of_holds)
     for adjustment in adjustments:
-        if isinstance(adjustment.change, Booking | Transfer):
-            keys.update(adjustment.change.keys)
+        change = adjustment.change
+        if isinstance(change, Booking | Transfer):
+            keys.update(change.keys)
+        elif isinstance(change, Replay):
+            keys.update(key for past in change.events for key in past.keys)
     return sorted(keys)
 
 

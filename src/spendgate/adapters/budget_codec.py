@@ -7,6 +7,7 @@ has `source` besides. Money is a decimal string, a fraction is a number.
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -30,6 +31,7 @@ from spendgate.adapters.upstream_codec import (
     upstream_as_json,
 )
 from spendgate.domain.budget import (
+    CUT,
     PPM,
     Budget,
     ModelLimits,
@@ -63,7 +65,10 @@ def decode_budget(text: str) -> Budget:
 
 def encode_raise(raised: Raise) -> str:
     """Write a raise as one line of JSON."""
-    return _compact({**raise_as_json(raised), "source": raised.source})
+    row = {**raise_as_json(raised), "source": raised.source}
+    if raised.source == CUT:
+        row["amount_usd"] = usd_text(-raised.amount_nano)
+    return _compact(row)
 
 
 def decode_raise(text: str) -> Raise:
@@ -73,7 +78,8 @@ def decode_raise(text: str) -> Raise:
         PolicyError: if the text is no raise of this version.
     """
     row, source = _stored(text, "raise")
-    return parse_raise(row, where=f"stored raise {row.get('id')!r}", source=source)
+    raised = parse_raise(row, where=f"stored raise {row.get('id')!r}", source=source)
+    return replace(raised, amount_nano=-raised.amount_nano) if source == CUT else raised
 
 
 def encode_defaults(policy: Policy) -> str:

@@ -9,10 +9,8 @@ from spendgate.domain.adjustment import (
     AdjustmentOutcome,
     AdjustmentPlan,
     AdjustmentProblem,
-    Booking,
     HoldRecord,
     NotAdjusted,
-    Transfer,
     below_zero,
     plan_adjustment,
     repeated_adjustment,
@@ -20,6 +18,7 @@ from spendgate.domain.adjustment import (
 from spendgate.domain.budget import BalanceKey
 from spendgate.domain.event import SpendEvent
 from spendgate.domain.hold import HoldAmounts
+from spendgate.gateway.ports import EventBatch
 
 
 def adjust(state: MemoryState, adjustment: Adjustment) -> AdjustmentOutcome:
@@ -34,7 +33,7 @@ def adjust(state: MemoryState, adjustment: Adjustment) -> AdjustmentOutcome:
         return plan
     own = () if hold is None else hold.keys
     spent = {key: balance.spent_nano for key, balance in state.balances.items()}
-    if (found := below_zero(plan.deltas(own), spent)) is not None:
+    if (found := below_zero(plan, own, spent)) is not None:
         return NotAdjusted(adjustment_id, AdjustmentProblem.BELOW_ZERO, found)
     _book(state, adjustment, plan, own)
     made = Adjusted(adjustment_id, adjustment.hold_id, plan.amount_nano, moved=True)
@@ -54,31 +53,42 @@ def _book(
     plan: AdjustmentPlan,
     own: tuple[BalanceKey, ...],
 ) -> None:
-    hold_id, change = adjustment.hold_id, adjustment.change
+    hold_id = adjustment.hold_id
     hold = state.holds.get(hold_id)
     if hold is None:
         facts = plan.entries[0].facts
-        hold = MemoryHold(adjustment.fingerprint, 0, own, facts, adjustment.at)
+        reserved = plan.reserved_nano
+        hold = MemoryHold(adjustment.fingerprint, reserved, own, facts, adjustment.at)
     for number, entry in enumerate(plan.entries, start=hold.events + 1):
         keys = own if entry.keys is None else entry.keys
         state.move(keys, entry.delta_nano, 0)
         event = SpendEvent(
             f"{hold_id}:{number}",
             hold_id,
-            plan.kind,
-            adjustment.at,
+            entry.kind,
+            entry.at,
             entry.facts,
-            plan.charge,
+            entry.charge,
             hold.amount_nano,
             entry.delta_nano,
         )
         state.journal.append(JournalEntry(event, keys))
+        if plan.is_past:
+            _mark_delivered(state, event)
     hold = replace(
         hold,
         state=plan.state,
         charged_nano=plan.charged_nano,
         events=hold.events + len(plan.entries),
     )
-    if isinstance(change, Booking | Transfer):
-        hold = replace(hold, keys=change.keys, facts=change.facts)
+    last = plan.entries[-1]
+    if last.keys is not None:
+        hold = replace(hold, keys=last.keys, facts=last.facts)
     state.holds[hold_id] = hold
+
+
+def _mark_delivered(state: MemoryState, event: SpendEvent) -> None:
+    """Count an event as part of a batch before the first; a replay comes before anything else."""
+    first = state.batches[0].events if state.batches else ()
+    state.batches[:1] = [EventBatch(0, (*first, event), ())]
+    state.delivered.add(0)

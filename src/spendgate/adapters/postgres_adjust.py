@@ -6,7 +6,13 @@ locked before balances, each in the order of their ids, as the ends of holds do.
 
 from collections.abc import Sequence
 
-from spendgate.adapters.adjustment_book import AdjustmentBook, AdjustmentRow, BookedHold, keys_of
+from spendgate.adapters.adjustment_book import (
+    DELIVERED_BATCH,
+    AdjustmentBook,
+    AdjustmentRow,
+    BookedHold,
+    keys_of,
+)
 from spendgate.adapters.event_codec import to_micros
 from spendgate.adapters.postgres_pool import PostgresPool, PostgresSession
 from spendgate.adapters.postgres_reserve import array_text, key_columns
@@ -102,6 +108,8 @@ def _write(
                 hold.expires_at,
             ),
         )
+    if book.has_past:
+        session.execute(_SQL["put_delivered_batch"], (DELIVERED_BATCH,))
     for row, keys in book.journal:
         bals = array_text(id_of[key] for key in keys)
         session.execute(_SQL["insert_event"], (*row, bals))

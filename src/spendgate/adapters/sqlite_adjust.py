@@ -5,7 +5,13 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from spendgate.adapters.adjustment_book import AdjustmentBook, AdjustmentRow, BookedHold, keys_of
+from spendgate.adapters.adjustment_book import (
+    DELIVERED_BATCH,
+    AdjustmentBook,
+    AdjustmentRow,
+    BookedHold,
+    keys_of,
+)
 from spendgate.adapters.event_codec import dump, to_micros
 from spendgate.adapters.statements import statements
 from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome
@@ -38,7 +44,7 @@ def adjust(
         spent=spent,
     )
     outcomes = [book.apply(one) for one in adjustments]
-    if book.made:
+    if book.changed:
         _write(connection, book, id_of, max(to_micros(one.at) for one in adjustments))
     return outcomes
 
@@ -77,6 +83,8 @@ def _write(
                 hold.expires_at,
             ),
         )
+    if book.has_past:
+        connection.execute(_SQL["put_delivered_batch"], (DELIVERED_BATCH,))
     rows = [(*row, dump([id_of[key] for key in keys])) for row, keys in book.journal]
     connection.executemany(_SQL["insert_event"], rows)
     connection.executemany(_SQL["insert_adjustment"], book.made)

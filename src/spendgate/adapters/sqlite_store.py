@@ -159,8 +159,9 @@ class SqliteStore:
         is_empty = not self.path.exists() or self.path.stat().st_size == 0
         if guard.is_marked and is_empty:
             raise LedgerBrokenError(
-                f"the ledger that was at {self.path} is gone or empty; restore it from a copy, or "
-                f"remove {guard.path} to start from zero"
+                f"the ledger that was at {self.path} is gone or empty; restore it from a copy, "
+                "rebuild it from the tables with `spendgate audit --restore`, or remove "
+                f"{guard.path} to start from zero"
             )
 
     @contextmanager

@@ -199,7 +199,7 @@ def _as_row(policy: Policy, budget: Budget, now: datetime) -> list[object]:
     return [
         budget.budget_id,
         budget.scope.text,
-        f"{limit} + {usd_text(raised)}" if raised else limit,
+        f"{limit} {'-' if raised < 0 else '+'} {usd_text(abs(raised))}" if raised else limit,
         usd_text(budget.rollover_max_nano) if budget.rollover_max_nano else "",
         shown["window"] if budget.tz == "UTC" else f"{shown['window']} {budget.tz}",
         budget.soft_cap_ppm / PPM,

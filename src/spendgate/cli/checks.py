@@ -15,6 +15,7 @@ from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_price_book, shown_ledger, utc_now
 from spendgate.cli.options import opened_ledger
 from spendgate.config import Settings
+from spendgate.domain.budget import CUT
 from spendgate.errors import HostError, PolicyError, SpendgateError
 
 JAVA_MIN = 17
@@ -175,6 +176,17 @@ def _policy(ledger: StoredLedger) -> Check:
     if not policy.budgets:
         way_out = "`spendgate budget set` or `budget import`; until then calls are refused"
         return Check("policy", Status.WARN, detail, way_out)
+    now = utc_now()
+    cut = sorted(
+        one.budget_id
+        for one in policy.raises
+        if one.source == CUT and (one.expires_at is None or now < one.expires_at)
+    )
+    if cut:
+        way_out = "`spendgate adjust` what was spent unseen, then lift them with `budget raise`"
+        return Check(
+            "policy", Status.WARN, f"{detail}; cut by a restore: {', '.join(cut)}", way_out
+        )
     return Check("policy", Status.OK, detail)
 
 

@@ -7,6 +7,7 @@ import typer
 
 from spendgate.bootstrap import utc_now
 from spendgate.cli.console import print_json, print_records, say
+from spendgate.cli.host_commands import Budgets
 from spendgate.cli.options import (
     Home,
     Json,
@@ -15,6 +16,7 @@ from spendgate.cli.options import (
     parse_start,
     settings_from,
 )
+from spendgate.cli.restoring import print_restored, restored
 from spendgate.cli.standing import standing
 from spendgate.config import Settings
 from spendgate.domain.scope import Dimension
@@ -69,9 +71,35 @@ def show_spend(
         print_records(records, numbers=MONEY)
 
 
-def audit(home: Home = None, ledger: Ledger = None, as_json: Json = False) -> None:
-    """Recount the journal and compare every balance; exits 1 if anything differs."""
-    with opened_ledger(settings_from(home, ledger)) as opened:
+def audit(
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Rebuild a lost embedded ledger from the tables.")
+    ] = False,
+    unflushed_usd: Annotated[
+        str | None,
+        typer.Option(metavar="USD", help="With --restore: the most that was spent or held unseen."),
+    ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="With --restore: a budget that is gone; repeatable."),
+    ] = None,
+    budgets: Budgets = None,
+    home: Home = None,
+    ledger: Ledger = None,
+    as_json: Json = False,
+) -> None:
+    """Recount the journal and compare every balance; exits 1 if anything differs.
+
+    With --restore, first rebuild a ledger whose disk is gone from the home's tables. Stop the hosts
+    before it; what can't be known is cut from every limit until its windows are over.
+    """
+    settings = settings_from(home, ledger, budgets_file=budgets)
+    told: dict[str, object] = {}
+    if restore:
+        told = restored(settings, unflushed_usd, forget or [])
+    elif unflushed_usd is not None or forget:
+        raise typer.BadParameter("--unflushed-usd and --forget go with --restore")
+    with opened_ledger(settings) as opened:
         report = opened.audit()
     if as_json:
         print_json(
@@ -81,8 +109,11 @@ def audit(home: Home = None, ledger: Ledger = None, as_json: Json = False) -> No
                 "events": report.events,
                 "holds_open": report.holds_open,
             }
+            | told
         )
     else:
+        if restore:
+            print_restored(told)
         for problem in report.problems:
             say(problem)
         say(

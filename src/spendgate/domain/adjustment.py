@@ -16,7 +16,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from spendgate.domain.budget import BalanceKey
-from spendgate.domain.event import AdjustmentNote, CallFacts, Charge
+from spendgate.domain.event import AdjustmentNote, CallFacts, Charge, SpendEvent
 from spendgate.domain.hold import EventKind, HoldAmounts, HoldState
 from spendgate.domain.money import format_usd
 
@@ -67,12 +67,33 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class PastEvent:
+    """An event that the sink has, with those of its balances that are still needed."""
+
+    event: SpendEvent
+    keys: tuple[BalanceKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A hold as a lost ledger had ended it, its events in order.
+
+    They are journalled as they were and not delivered again. What was spent is a fact, so that
+    nothing is checked.
+    """
+
+    hold_id: str
+    state: HoldState
+    events: tuple[PastEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Adjustment:
     """One change with who made it and why; the same id and fingerprint again change nothing."""
 
     adjustment_id: str
     fingerprint: str
-    change: Booking | Repricing | Transfer
+    change: Booking | Repricing | Transfer | Replay
     actor: str
     reason: str
     at: datetime
@@ -126,6 +147,9 @@ class Entry:
 
     delta_nano: int
     facts: CallFacts
+    kind: EventKind
+    charge: Charge
+    at: datetime
     keys: tuple[BalanceKey, ...] | None = None
 
 
@@ -136,9 +160,11 @@ class AdjustmentPlan:
     state: HoldState
     charged_nano: int
     amount_nano: int
-    kind: EventKind
-    charge: Charge
     entries: tuple[Entry, ...]
+    reserved_nano: int = 0
+    """What a hold that is made here had reserved."""
+    is_past: bool = False
+    """Whether the sink has the entries already."""
 
     def deltas(self, own: tuple[BalanceKey, ...]) -> dict[BalanceKey, int]:
         """Return what each balance moves by; `own` are those of the hold."""
@@ -153,18 +179,21 @@ def plan_adjustment(
     adjustment: Adjustment, hold: HoldRecord | None
 ) -> AdjustmentPlan | NotAdjusted:
     """Say what an adjustment does, given its hold as read under the store's lock."""
-    change, note = adjustment.change, adjustment.note
-    if isinstance(change, Booking):
+    change = adjustment.change
+    if isinstance(change, Booking | Replay):
         if hold is not None:
             return _not(adjustment, AdjustmentProblem.CONFLICT, "the id belongs to a call")
-        return _booked(change, note)
+        is_booking = isinstance(change, Booking)
+        return _booked(change, adjustment) if is_booking else _replayed(change)
     if hold is None:
         return _not(adjustment, AdjustmentProblem.UNKNOWN_HOLD)
     if hold.amounts.state is HoldState.HELD:
         return _not(adjustment, AdjustmentProblem.IN_FLIGHT)
     if isinstance(change, Repricing):
-        return _repriced(change, hold, note) or _not(adjustment, AdjustmentProblem.UNCHANGED)
-    return _transferred(change, hold, note) or _not(adjustment, AdjustmentProblem.UNCHANGED)
+        plan = _repriced(change, hold, adjustment)
+    else:
+        plan = _transferred(change, hold, adjustment)
+    return plan or _not(adjustment, AdjustmentProblem.UNCHANGED)
 
 
 def repeated_adjustment(
@@ -176,8 +205,11 @@ def repeated_adjustment(
     return Adjusted(adjustment.adjustment_id, hold_id, amount_nano, moved=False)
 
 
-def below_zero(deltas: Mapping[BalanceKey, int], spent: Mapping[BalanceKey, int]) -> str | None:
+def below_zero(
+    plan: AdjustmentPlan, own: tuple[BalanceKey, ...], spent: Mapping[BalanceKey, int]
+) -> str | None:
     """Name the first balance that would be taken below zero, with its figures; None if none is."""
+    deltas = {} if plan.is_past else plan.deltas(own)
     for key, delta in deltas.items():
         now = spent.get(key, 0)
         if delta < 0 and now + delta < 0:
@@ -192,48 +224,53 @@ def _not(adjustment: Adjustment, problem: AdjustmentProblem, detail: str = "") -
     return NotAdjusted(adjustment.adjustment_id, problem, detail)
 
 
-def _booked(booking: Booking, note: AdjustmentNote) -> AdjustmentPlan:
-    return AdjustmentPlan(
-        state=HoldState.SETTLED,
-        charged_nano=booking.amount_nano,
-        amount_nano=booking.amount_nano,
-        kind=booking.kind,
-        charge=replace(booking.charge, note=note),
-        entries=(Entry(booking.amount_nano, booking.facts, booking.keys),),
+def _booked(booking: Booking, adjustment: Adjustment) -> AdjustmentPlan:
+    amount, charge = booking.amount_nano, replace(booking.charge, note=adjustment.note)
+    entry = Entry(amount, booking.facts, booking.kind, charge, adjustment.at, booking.keys)
+    return AdjustmentPlan(HoldState.SETTLED, amount, amount, (entry,))
+
+
+def _replayed(replay: Replay) -> AdjustmentPlan:
+    entries = tuple(
+        Entry(
+            past.event.cost_nano,
+            past.event.facts,
+            past.event.kind,
+            past.event.charge,
+            past.event.recorded_at,
+            past.keys,
+        )
+        for past in replay.events
     )
+    charged = sum(entry.delta_nano for entry in entries)
+    reserved = replay.events[-1].event.reserved_nano
+    return AdjustmentPlan(replay.state, charged, charged, entries, reserved, is_past=True)
 
 
 def _repriced(
-    repricing: Repricing, hold: HoldRecord, note: AdjustmentNote
+    repricing: Repricing, hold: HoldRecord, adjustment: Adjustment
 ) -> AdjustmentPlan | None:
-    if repricing.cost_nano < 0:
-        raise ValueError(f"a call can't cost {repricing.cost_nano} nano-USD")
-    delta = repricing.cost_nano - hold.amounts.charged_nano
+    cost = repricing.cost_nano
+    if cost < 0:
+        raise ValueError(f"a call can't cost {cost} nano-USD")
+    delta = cost - hold.amounts.charged_nano
     if delta == 0:
         return None
     # A void says that nothing was billed; a bill that shows up shows that the call did happen.
-    is_voided = hold.amounts.state is HoldState.VOIDED
-    return AdjustmentPlan(
-        state=HoldState.SETTLED if is_voided else hold.amounts.state,
-        charged_nano=repricing.cost_nano,
-        amount_nano=delta,
-        kind=EventKind.CORRECTED,
-        charge=Charge(cost_nano=repricing.cost_nano, usage_source=EXTERNAL_USAGE, note=note),
-        entries=(Entry(delta, hold.facts),),
-    )
+    state = hold.amounts.state
+    state = HoldState.SETTLED if state is HoldState.VOIDED else state
+    charge = Charge(cost_nano=cost, usage_source=EXTERNAL_USAGE, note=adjustment.note)
+    entry = Entry(delta, hold.facts, EventKind.CORRECTED, charge, adjustment.at)
+    return AdjustmentPlan(state, cost, delta, (entry,))
 
 
 def _transferred(
-    transfer: Transfer, hold: HoldRecord, note: AdjustmentNote
+    transfer: Transfer, hold: HoldRecord, adjustment: Adjustment
 ) -> AdjustmentPlan | None:
     charged, before, after = hold.amounts.charged_nano, hold.facts, transfer.facts
     if charged == 0 or (before.scopes, before.tags) == (after.scopes, after.tags):
         return None
-    return AdjustmentPlan(
-        state=hold.amounts.state,
-        charged_nano=charged,
-        amount_nano=charged,
-        kind=EventKind.CORRECTED,
-        charge=Charge(usage_source=EXTERNAL_USAGE, note=note),
-        entries=(Entry(-charged, hold.facts), Entry(charged, transfer.facts, transfer.keys)),
-    )
+    kind, charge = EventKind.CORRECTED, Charge(usage_source=EXTERNAL_USAGE, note=adjustment.note)
+    taken = Entry(-charged, before, kind, charge, adjustment.at)
+    given = Entry(charged, after, kind, charge, adjustment.at, transfer.keys)
+    return AdjustmentPlan(hold.amounts.state, charged, charged, (taken, given))

@@ -15,6 +15,8 @@ from spendgate.domain.window import Window, WindowSpec, format_window, parse_win
 
 PPM = 10**6
 """Fractions such as a soft cap of 0.8 are whole parts per million, so that caps are exact."""
+CUT = "cut"
+"""The owner of raises that lower a limit, made by a restore."""
 
 
 class Mode(StrEnum):
@@ -90,7 +92,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Raise:
-    """A temporary addition to a budget's limit, a row of its own."""
+    """A temporary addition to a budget's limit, a row of its own; a cut has a negative amount."""
 
     raise_id: str
     budget_id: str

@@ -41,7 +41,7 @@ def budget_state(
         {
             "held_usd": held if is_ledger_known else F.lit(None).cast(MONEY_SUM),
             "remaining_usd": F.col("hard_usd") - F.col("spent_usd") - held,
-            "used_ratio": F.col("spent_usd").cast(DOUBLE) / F.col("limit_usd").cast(DOUBLE),
+            "used_ratio": _used_ratio(),
             "status": _status(),
             "updated_at": now,
             "elapsed": _elapsed_seconds(now),
@@ -77,6 +77,12 @@ def _all_windows(sums: DataFrame, budgets: DataFrame, open_windows: DataFrame) -
             F.max("held_usd").alias("held_usd"),
         )
     )
+
+
+def _used_ratio() -> Column:
+    """A restore can cut a limit to nothing: then all of it is used."""
+    spent, limit = F.col("spent_usd").cast(DOUBLE), F.col("limit_usd").cast(DOUBLE)
+    return F.when(limit > 0, spent / limit).otherwise(F.lit(1.0))
 
 
 def _status() -> Column:

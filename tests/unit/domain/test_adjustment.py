@@ -8,10 +8,13 @@ import pytest
 from spendgate.domain.adjustment import (
     Adjusted,
     Adjustment,
+    AdjustmentPlan,
     AdjustmentProblem,
     Booking,
     HoldRecord,
     NotAdjusted,
+    PastEvent,
+    Replay,
     Repricing,
     Transfer,
     below_zero,
@@ -19,7 +22,7 @@ from spendgate.domain.adjustment import (
     repeated_adjustment,
 )
 from spendgate.domain.budget import BalanceKey
-from spendgate.domain.event import AdjustmentNote, CallFacts, Charge
+from spendgate.domain.event import AdjustmentNote, CallFacts, Charge, SpendEvent
 from spendgate.domain.hold import EventKind, HoldAmounts, HoldState
 
 AT = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -32,7 +35,7 @@ FACTS = CallFacts(
 BOBS = replace(FACTS, scopes={"org": "acme", "user": "bob"})
 
 
-def adjustment(change: Booking | Repricing | Transfer) -> Adjustment:
+def adjustment(change: Booking | Repricing | Transfer | Replay) -> Adjustment:
     return Adjustment("adjust-1", "fp", change, "olga", "the bill says so", AT)
 
 
@@ -46,13 +49,11 @@ def test_a_booking_becomes_a_hold_of_its_own_that_has_ended() -> None:
     plan = plan_adjustment(adjustment(change), None)
 
     assert not isinstance(plan, NotAdjusted)
-    assert (plan.state, plan.charged_nano, plan.kind) == (
-        HoldState.SETTLED,
-        -5,
-        EventKind.EXTERNAL,
-    )
+    (entry,) = plan.entries
+    assert (plan.state, plan.charged_nano, plan.is_past) == (HoldState.SETTLED, -5, False)
     assert plan.deltas(()) == {ANN: -5, ORG: -5}
-    assert plan.charge.note == AdjustmentNote("adjust-1", "olga", "the bill says so")
+    assert (entry.kind, entry.at) == (EventKind.EXTERNAL, AT)
+    assert entry.charge.note == AdjustmentNote("adjust-1", "olga", "the bill says so")
 
 
 def test_a_booking_never_takes_the_id_of_a_call() -> None:
@@ -67,7 +68,8 @@ def test_a_new_price_moves_the_difference_on_the_hold_s_own_balances(cost: int, 
     plan = plan_adjustment(adjustment(Repricing("h#1", cost)), hold())
 
     assert not isinstance(plan, NotAdjusted)
-    assert (plan.charged_nano, plan.amount_nano, plan.kind) == (cost, delta, EventKind.CORRECTED)
+    assert (plan.charged_nano, plan.amount_nano) == (cost, delta)
+    assert [entry.kind for entry in plan.entries] == [EventKind.CORRECTED]
     assert plan.deltas((ANN, ORG)) == {ANN: delta, ORG: delta}
     assert [entry.facts for entry in plan.entries] == [FACTS]
 
@@ -132,13 +134,47 @@ def test_a_negative_cost_is_an_error_of_the_program() -> None:
         plan_adjustment(adjustment(Repricing("h#1", -1)), hold())
 
 
+def booked(amount: int, *keys: BalanceKey) -> AdjustmentPlan:
+    plan = plan_adjustment(adjustment(Booking(amount, keys, FACTS, Charge())), None)
+    assert not isinstance(plan, NotAdjusted)
+    return plan
+
+
 def test_no_balance_is_taken_below_zero() -> None:
-    assert below_zero({ANN: -5, ORG: -5}, {ANN: 5, ORG: 9}) is None
-    assert below_zero({ANN: 5}, {ANN: -9}) is None
-    assert below_zero({ANN: -5, ORG: -6}, {ANN: 5, ORG: 5}) == (
+    assert below_zero(booked(-5, ANN, ORG), (), {ANN: 5, ORG: 9}) is None
+    assert below_zero(booked(5, ANN), (), {ANN: -9}) is None
+    assert below_zero(booked(-6, ANN, ORG), (), {ANN: 6, ORG: 5}) == (
         "budget 'org' (acme, *) has 0.000000005 USD spent, 0.000000006 USD would be taken off"
     )
-    assert below_zero({BOB: -1}, {}) is not None
+    assert below_zero(booked(-1, BOB), (), {}) is not None
+
+
+def replay(*costs: int) -> Replay:
+    kinds = (EventKind.EXPIRED, EventKind.CORRECTED)
+    events = tuple(
+        PastEvent(SpendEvent(f"h#1:{i}", "h#1", kind, AT, FACTS, Charge(), 15, cost), (ANN,))
+        for i, (kind, cost) in enumerate(zip(kinds, costs, strict=False), start=1)
+    )
+    return Replay("h#1", HoldState.SETTLED, events)
+
+
+def test_a_replay_writes_the_events_as_they_were_and_is_never_refused_for_its_sum() -> None:
+    plan = plan_adjustment(adjustment(replay(5, -9)), None)
+
+    assert not isinstance(plan, NotAdjusted)
+    assert (plan.charged_nano, plan.reserved_nano, plan.is_past) == (-4, 15, True)
+    assert [(one.kind, one.delta_nano) for one in plan.entries] == [
+        (EventKind.EXPIRED, 5),
+        (EventKind.CORRECTED, -9),
+    ]
+    assert below_zero(plan, (), {}) is None
+
+
+def test_a_replay_never_takes_the_place_of_a_hold_that_is_there() -> None:
+    outcome = plan_adjustment(adjustment(replay(5)), hold())
+
+    assert isinstance(outcome, NotAdjusted)
+    assert outcome.problem is AdjustmentProblem.CONFLICT
 
 
 def test_a_repeat_is_answered_and_another_one_under_its_id_is_not() -> None:

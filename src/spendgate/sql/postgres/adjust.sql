@@ -39,11 +39,15 @@ ON CONFLICT (hold_id) DO UPDATE SET
   events = excluded.events
 
 -- name: insert_event
-INSERT INTO outbox (event_id, hold_id, kind, delta, reserved, facts, charge, recorded_at, bals)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[])
+INSERT INTO outbox (event_id, hold_id, kind, delta, reserved, facts, charge, recorded_at, batch, bals)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[])
 
 -- name: insert_adjustment
 INSERT INTO adjustment (adjustment_id, fp, hold_id, amount) VALUES (%s, %s, %s, %s)
 
 -- name: hold_record
 SELECT state, amount, charged, facts FROM hold WHERE hold_id = %s
+
+-- name: put_delivered_batch
+INSERT INTO batch (number, is_delivered) OVERRIDING SYSTEM VALUE VALUES (%s, true)
+ON CONFLICT DO NOTHING

@@ -38,11 +38,14 @@ ON CONFLICT (hold_id) DO UPDATE SET
 
 -- name: insert_event
 INSERT INTO outbox
-  (event_id, hold_id, kind, delta, reserved, facts, charge, recorded_at, bals)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+  (event_id, hold_id, kind, delta, reserved, facts, charge, recorded_at, batch, bals)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: insert_adjustment
 INSERT INTO adjustment (adjustment_id, fp, hold_id, amount) VALUES (?, ?, ?, ?)
 
 -- name: hold_record
 SELECT state, amount, charged, facts FROM hold WHERE hold_id = ?
+
+-- name: put_delivered_batch
+INSERT INTO batch (number, is_delivered) VALUES (?, 1) ON CONFLICT DO NOTHING
