@@ -269,7 +269,8 @@ class RunningHost:
             threads = ThreadPoolExecutor(LEDGER_THREADS, thread_name_prefix="ledger")
             upstream = open_async_upstream(self._settings)
             pools = open_async_pools(self._settings)
-            self._async_gateway = self.gateway.on_event_loop(upstream, threads, pools)
+            at_once = self.ledger.at_once() if isinstance(self.ledger, SqliteLedger) else None
+            self._async_gateway = self.gateway.on_event_loop(upstream, threads, pools, at_once)
         return self._async_gateway
 
     def start(self) -> None:

@@ -10,6 +10,7 @@ SpendgateError
 ├── PriceError               a price row is wrong, or a model has none
 ├── CredentialsError         a model server's key can't be had now; nothing was sent
 ├── LedgerUnavailableError   the ledger can't answer now; nothing was reserved (fails closed)
+│   └── LedgerBusyError      others hold its lock for too long; nothing was done
 ├── LedgerBrokenError        the ledger's file or schema is damaged or from another version
 ├── SinkUnavailableError     the spend sink can't take a batch now; nothing is lost
 └── HostError                a host can't start: a bad setting, port or folder
@@ -65,6 +66,10 @@ class CredentialsError(SpendgateError):
 
 class LedgerUnavailableError(SpendgateError):
     """The ledger can't answer now; the gate fails closed."""
+
+
+class LedgerBusyError(LedgerUnavailableError):
+    """Somebody else is in the middle of a transaction for too long; nothing was done."""
 
 
 class LedgerBrokenError(SpendgateError):

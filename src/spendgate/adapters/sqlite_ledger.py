@@ -37,8 +37,9 @@ _KEYS_AT_ONCE = 1_000
 class SqliteLedger:
     """The verbs of the ledger; policy and outbox are its siblings in the same file."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, *, busy_seconds: float | None = None) -> None:
         self._store = store
+        self._busy_seconds = busy_seconds
         self.policies = StoredPolicy(store, statements("sqlite/policy.sql"))
         self.outbox = StoredOutbox(store, statements("sqlite/outbox.sql"))
 
@@ -47,9 +48,16 @@ class SqliteLedger:
         """The random name that this file got when it was made."""
         return self.policies.ledger_id()
 
+    def at_once(self) -> "SqliteLedger | None":
+        """Return the same ledger for who can't wait: LedgerBusyError instead of waiting for others.
+
+        None where a commit itself waits for the disk.
+        """
+        return None if self._store.waits_for_disk else SqliteLedger(self._store, busy_seconds=0.0)
+
     def reserve(self, requests: Sequence[ReserveRequest]) -> list[Verdict]:
         """Admit or refuse each request in turn."""
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             return [_reserve(connection, request) for request in requests]
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
@@ -69,7 +77,7 @@ class SqliteLedger:
         due = (to_micros(at), limit)
         if not self._store.read(_SQL["due_holds"], due):
             return 0  # the common case takes no lock
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             ids = [row[0] for row in connection.execute(_SQL["due_holds"], due).fetchall()]
             for hold_id in ids:
                 _end(connection, HoldEnd.expired(hold_id, at))
@@ -77,7 +85,7 @@ class SqliteLedger:
 
     def adjust(self, adjustments: Sequence[Adjustment]) -> list[AdjustmentOutcome]:
         """Book each adjustment in turn."""
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             return adjust(connection, adjustments)
 
     def hold_record(self, hold_id: str) -> HoldRecord | None:
@@ -88,7 +96,7 @@ class SqliteLedger:
 
     def record(self, decisions: Sequence[DecisionRecord]) -> None:
         """Journal refusals and downgrades."""
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             connection.executemany(
                 _SQL["insert_decision"], [(encode_decision(one),) for one in decisions]
             )
@@ -111,7 +119,7 @@ class SqliteLedger:
     def commit_seconds(self) -> float:
         """Measure one commit, the floor of every reserve."""
         started = time.monotonic()
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             connection.execute(_SQL["probe_commit"])
         return time.monotonic() - started
 
@@ -124,7 +132,7 @@ class SqliteLedger:
         self._store.close()
 
     def _end(self, ends: Sequence[HoldEnd]) -> list[Settled]:
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             return [_end(connection, one) for one in ends]
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from spendgate.adapters.sqlite_guard import SqliteGuard
 from spendgate.adapters.sqlite_migrations import migrate, missing_migrations
 from spendgate.adapters.sqlite_session import SqliteSession, configure, connect
-from spendgate.errors import LedgerBrokenError, LedgerUnavailableError
+from spendgate.errors import LedgerBrokenError, LedgerBusyError, LedgerUnavailableError
 
 Row = tuple[object, ...]
 
@@ -69,9 +69,13 @@ class SqliteStore:
             self._opening.release()
 
     @contextmanager
-    def write(self) -> Generator[sqlite3.Connection]:
-        """Run one transaction alone; it commits at the end of the block or leaves nothing."""
-        deadline = time.monotonic() + self._busy_seconds
+    def write(self, busy_seconds: float | None = None) -> Generator[sqlite3.Connection]:
+        """Run one transaction alone; it commits at the end of the block or leaves nothing.
+
+        Raises:
+            LedgerBusyError: if others are too long in the middle of theirs.
+        """
+        deadline = time.monotonic() + (self._busy_seconds if busy_seconds is None else busy_seconds)
         session = self._locked(lambda one: one.write_lock, deadline)
         try:
             with self._errors(), session.transaction(deadline) as connection:
@@ -93,6 +97,11 @@ class SqliteStore:
                 yield reader
             finally:
                 reader.execute("COMMIT")
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether every commit waits until the disk has it."""
+        return self._synchronous != "NORMAL"
 
     def close(self) -> None:
         """Stop the checkpointer and close this process's connections."""
@@ -133,7 +142,7 @@ class SqliteStore:
             session = self.session()
             lock = lock_of(session)
             if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                raise LedgerUnavailableError(f"the ledger was busy for {self._busy_seconds} s")
+                raise LedgerBusyError(f"the ledger was busy for {self._busy_seconds} s")
             if session.is_open:
                 return session
             lock.release()

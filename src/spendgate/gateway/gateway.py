@@ -152,9 +152,13 @@ class Gateway:
         upstream: AsyncUpstream | None,
         threads: Executor,
         servers: AsyncServers | None = None,
+        at_once: Ledger | None = None,
     ) -> AsyncGateway:
-        """Return this same gate for an event loop; `threads` look at the ledger for it."""
-        return AsyncGateway(self._parts, self._ends, upstream, servers, threads)
+        """Return this same gate for an event loop; `threads` look at the ledger for it.
+
+        `at_once` is the ledger where it needs no waiting: its verbs then run on the loop itself.
+        """
+        return AsyncGateway(self._parts, self._ends, upstream, servers, threads, at_once)
 
     @property
     def named_servers(self) -> tuple[UpstreamSpec, ...]:
