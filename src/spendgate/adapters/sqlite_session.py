@@ -23,6 +23,10 @@ _CACHED_STATEMENTS = 256
 _BUSY_SECONDS = 1.0
 
 
+class LedgerMovedError(LedgerUnavailableError):
+    """The file under open connections is no longer the one of its name."""
+
+
 class SqliteSession:
     """Open connections, usable while `is_open` by whoever holds the lock of the one it uses."""
 
@@ -32,6 +36,7 @@ class SqliteSession:
         reader: sqlite3.Connection,
         mover: sqlite3.Connection,
         guard: SqliteGuard,
+        path: Path,
     ) -> None:
         self.pid = os.getpid()
         self.is_open = True
@@ -41,6 +46,8 @@ class SqliteSession:
         self._writer = writer
         self._mover = mover
         self._guard = guard
+        self._path = path
+        self._file = _identity(path)
         self._stopped = threading.Event()
         self._checkpointer = threading.Thread(
             target=self._checkpoint_forever, name="spendgate-checkpoint", daemon=True
@@ -49,8 +56,15 @@ class SqliteSession:
 
     @contextmanager
     def transaction(self, deadline: float) -> Generator[sqlite3.Connection]:
-        """Run one transaction alone; the caller holds `write_lock`."""
+        """Run one transaction alone; the caller holds `write_lock`.
+
+        Raises:
+            LedgerMovedError: if the file was deleted or replaced: what is written here would be in
+                nobody's ledger.
+        """
         with self._guard.held(deadline):
+            if _identity(self._path) != self._file:
+                raise LedgerMovedError(f"the ledger at {self._path} was deleted or replaced")
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -105,6 +119,14 @@ class SqliteSession:
         finally:
             self.write_lock.release()
         return 0
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def connect(path: Path) -> sqlite3.Connection:
