@@ -10,7 +10,8 @@ SpendgateError
 ├── PriceError               a price row is wrong, or a model has none
 ├── CredentialsError         a model server's key can't be had now; nothing was sent
 ├── LedgerUnavailableError   the ledger can't answer now; nothing was reserved (fails closed)
-│   └── LedgerBusyError      others hold its lock for too long; nothing was done
+│   ├── LedgerBusyError      others hold its lock for too long; nothing was done
+│   └── LedgerMovedError     its file was deleted or replaced; the next call opens what is there
 ├── LedgerBrokenError        the ledger's file or schema is damaged or from another version
 ├── SinkUnavailableError     the spend sink can't take a batch now; nothing is lost
 └── HostError                a host can't start: a bad setting, port or folder
@@ -70,6 +71,10 @@ class LedgerUnavailableError(SpendgateError):
 
 class LedgerBusyError(LedgerUnavailableError):
     """Somebody else is in the middle of a transaction for too long; nothing was done."""
+
+
+class LedgerMovedError(LedgerUnavailableError):
+    """The file under open connections is no longer the one of its name; nothing was done."""
 
 
 class LedgerBrokenError(SpendgateError):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spendgate.adapters.sqlite_guard import SqliteGuard
-from spendgate.errors import LedgerUnavailableError
+from spendgate.errors import LedgerMovedError, LedgerUnavailableError
 
 CHECKPOINT_SECONDS = 0.25
 LOG_FRAMES_MAX = 16_384
@@ -21,10 +21,6 @@ seconds of writing as fast as possible, measured.
 _CLOSE_SECONDS = 5.0
 _CACHED_STATEMENTS = 256
 _BUSY_SECONDS = 1.0
-
-
-class LedgerMovedError(LedgerUnavailableError):
-    """The file under open connections is no longer the one of its name."""
 
 
 class SqliteSession:

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from spendgate.adapters.sqlite_guard import SqliteGuard
 from spendgate.adapters.sqlite_migrations import migrate, missing_migrations
-from spendgate.adapters.sqlite_session import (
+from spendgate.adapters.sqlite_session import SqliteSession, configure, connect
+from spendgate.errors import (
+    LedgerBrokenError,
+    LedgerBusyError,
     LedgerMovedError,
-    SqliteSession,
-    configure,
-    connect,
+    LedgerUnavailableError,
 )
-from spendgate.errors import LedgerBrokenError, LedgerBusyError, LedgerUnavailableError
 
 Row = tuple[object, ...]
 
