@@ -231,6 +231,9 @@ def model_as_json(limits: ModelLimits) -> dict[str, object]:
     """Return what is known about a model in the policy file's form."""
     return {
         "image_tokens": limits.image_tokens,
+        "audio_tokens": limits.audio_tokens,
+        "file_tokens": limits.file_tokens,
+        "kept_reasoning_tokens": limits.kept_reasoning_tokens,
         "max_output_tokens": limits.output_tokens_max,
         "min_output_tokens": limits.min_output_tokens,
         "tool_preamble_tokens": limits.tool_preamble_tokens,
@@ -294,6 +297,9 @@ def model_of(row: ModelRow) -> ModelLimits:
     """Build what is known about a model from its checked row."""
     return ModelLimits(
         image_tokens=row.image_tokens,
+        audio_tokens=row.audio_tokens,
+        file_tokens=row.file_tokens,
+        kept_reasoning_tokens=row.kept_reasoning_tokens,
         output_tokens_max=row.max_output_tokens,
         min_output_tokens=row.min_output_tokens,
         tool_preamble_tokens=row.tool_preamble_tokens,

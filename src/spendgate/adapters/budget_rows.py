@@ -313,6 +313,9 @@ class ModelRow(PolicyRow):
     """What an operator knows about a model."""
 
     image_tokens: Tokens | None = None
+    audio_tokens: Tokens | None = None
+    file_tokens: Tokens | None = None
+    kept_reasoning_tokens: Annotated[StrictInt, Field(ge=0, le=10**9)] | None = None
     max_output_tokens: Tokens | None = None
     min_output_tokens: Tokens | None = None
     tool_preamble_tokens: Annotated[StrictInt, Field(ge=0, le=10**9)] | None = None
