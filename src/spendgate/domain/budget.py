@@ -107,13 +107,13 @@ class ModelLimits:
     """What an operator knows about a model: caps that make a bound possible or tighter."""
 
     image_tokens: int | None = None
-    audio_tokens: int | None = None
-    file_tokens: int | None = None
-    kept_reasoning_tokens: int | None = None
     output_tokens_max: int | None = None
     min_output_tokens: int | None = None
     tool_preamble_tokens: int | None = None
     template_tokens: int | None = None
+    audio_tokens: int | None = None
+    file_tokens: int | None = None
+    kept_reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
