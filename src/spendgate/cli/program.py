@@ -14,7 +14,6 @@ from spendgate.cli import (
     host_commands,
     job_command,
     price_commands,
-    prove_command,
     scope_commands,
     spend_commands,
     sql_command,
@@ -58,7 +57,6 @@ def make_program() -> typer.Typer:
     job_command.add_to(program)
     sql_command.add_to(program)
     demo_command.add_to(program)
-    prove_command.add_to(program)
     trace_command.add_to(program)
     doctor_command.add_to(program)
     return program

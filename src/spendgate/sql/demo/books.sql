@@ -2,7 +2,6 @@
 SELECT
   event_id,
   hold_id,
-  kind,
   occurred_at,
   cost_usd,
   budget_ids,
