@@ -7,7 +7,7 @@ RUN = .venv/bin
 SRC = src tests bench scripts
 export MLFLOW_MODEL_CATALOG_URI =
 
-.PHONY: help setup lock java check format test seeds demo bench clean
+.PHONY: help setup lock java check format test seeds prove demo bench clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ test: setup java ## every test, from nothing but git, make and Python 3.11
 seeds: setup ## the simulation: SEEDS=100000 from START on; one again, SEED=42; BROKEN=1; STORE=memory|sqlite|postgres
 	@$(RUN)/python -m tests.simulation.seeds $${SEED:+--seed "$$SEED"} --seeds "$${SEEDS:-10000}" \
 		--start "$${START:-0}" --store "$${STORE:-memory}" $${BROKEN:+--broken}
+
+prove: setup ## gates killed and stopped on SQLite and Postgres, then the sums (PROVE_SECONDS, STORE, PROVE_LEDGER=URL)
+	@$(RUN)/spendgate prove --home "$${PROVE_HOME:-.spendgate/prove}" --store "$${STORE:-both}" \
+		--seconds "$${PROVE_SECONDS:-25}" --processes "$${PROVE_PROCESSES:-3}" \
+		--clients "$${PROVE_CLIENTS:-8}" $${PROVE_LEDGER:+--ledger "$$PROVE_LEDGER"}
 
 demo: setup java ## a crowd of agents against nested budgets, and the proof (DEMO_HOME, TRACE=FILE)
 	@export JAVA_HOME="$$(scripts/find_java.sh)"; \

@@ -30,10 +30,11 @@ from spendgate.gateway.terms import Terms
 if TYPE_CHECKING:
     from spendgate.adapters.async_openai_upstream import AsyncOpenAIUpstream
     from spendgate.adapters.model_server import ModelServer
+    from spendgate.adapters.openai_upstream import OpenAIUpstream
     from spendgate.adapters.upstream_pools import AsyncUpstreamPools, UpstreamPools
     from spendgate.gateway.async_gateway import AsyncGateway
     from spendgate.gateway.gateway import Gateway
-    from spendgate.gateway.ports import TokenMinter, TokenVerifier
+    from spendgate.gateway.ports import TokenMinter, TokenVerifier, Upstream
 
 _log = logging.getLogger(__name__)
 CLOSE_SECONDS = 10.0
@@ -118,25 +119,27 @@ def apply_policy(settings: Settings, ledger: StoredLedger) -> list[str]:
 
 
 def build_gateway(
-    settings: Settings, ledger: StoredLedger, pools: "UpstreamPools | None" = None
+    settings: Settings,
+    ledger: StoredLedger,
+    pools: "UpstreamPools | None" = None,
+    upstream: "Upstream | None" = None,
 ) -> "Gateway":
-    """Wire a gate over a ledger.
+    """Wire a gate over a ledger; `upstream` is its own model server, None: the settings'.
 
     Raises:
         HostError: if no upstream is named or a signing key can't be used.
     """
-    from spendgate.adapters.openai_upstream import OpenAIUpstream  # noqa: PLC0415
     from spendgate.gateway.gateway import Gateway  # noqa: PLC0415
 
-    own = _own_server(settings)
-    if own is None and not ledger.policies.policy().upstreams:
+    upstream = upstream or open_upstream(settings)
+    if upstream is None and not ledger.policies.policy().upstreams:
         raise HostError(
             "no model server: give --upstream URL, set SPENDGATE_UPSTREAM_URL, or name upstreams "
             "in the policy file"
         )
     return Gateway(
         ledger,
-        None if own is None else OpenAIUpstream(own),
+        upstream,
         lambda: open_price_book(settings, ledger),
         servers=(pools or open_pools(settings)).of,
         clock=utc_now,
@@ -180,6 +183,18 @@ def _own_server(settings: Settings) -> "ModelServer | None":
     if settings.upstream_url is None:
         return None
     return own_server(settings.upstream_url, settings.upstream_api_key, limits_of(settings))
+
+
+def open_upstream(settings: Settings) -> "OpenAIUpstream | None":
+    """Open the model server's client for threads.
+
+    Raises:
+        HostError: if the URL or the key can't be used.
+    """
+    from spendgate.adapters.openai_upstream import OpenAIUpstream  # noqa: PLC0415
+
+    own = _own_server(settings)
+    return None if own is None else OpenAIUpstream(own)
 
 
 def open_async_upstream(settings: Settings) -> "AsyncOpenAIUpstream | None":
@@ -251,11 +266,13 @@ def build_caller(settings: Settings) -> Callable[[], Mapping[str, str]] | None:
 class RunningHost:
     """A gate with its chores: flush the outbox, expire holds, reread the policy."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stand_in: "Upstream | None" = None) -> None:
         self._settings = settings
         self.ledger = open_ledger(settings)
         self._pools = open_pools(settings)
-        self.gateway = build_gateway(settings, self.ledger, self._pools)
+        self._upstream = open_upstream(settings)
+        upstream = self._upstream or stand_in
+        self.gateway = build_gateway(settings, self.ledger, self._pools, upstream)
         self.narrowing = Narrowing(
             build_verifier(settings), build_minter(settings), self.ledger.policies.policy, utc_now
         )
@@ -269,7 +286,8 @@ class RunningHost:
             threads = ThreadPoolExecutor(LEDGER_THREADS, thread_name_prefix="ledger")
             upstream = open_async_upstream(self._settings)
             pools = open_async_pools(self._settings)
-            self._async_gateway = self.gateway.on_event_loop(upstream, threads, pools)
+            at_once = self.ledger.at_once() if isinstance(self.ledger, SqliteLedger) else None
+            self._async_gateway = self.gateway.on_event_loop(upstream, threads, pools, at_once)
         return self._async_gateway
 
     def start(self) -> None:
@@ -295,6 +313,12 @@ class RunningHost:
         self._tried("sweep", self._sweep)
         self._tried("flush", self._flush)
         self.ledger.close()
+
+    def close_upstreams(self) -> None:
+        """Close the connections of threads, where the process goes on without this host."""
+        self._pools.close()
+        if self._upstream is not None:
+            self._upstream.close()
 
     def _repeat(self, name: str, chore: Callable[[], object], seconds: float) -> None:
         while not self._stopped.wait(seconds):

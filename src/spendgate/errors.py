@@ -10,12 +10,20 @@ SpendgateError
 ├── PriceError               a price row is wrong, or a model has none
 ├── CredentialsError         a model server's key can't be had now; nothing was sent
 ├── LedgerUnavailableError   the ledger can't answer now; nothing was reserved (fails closed)
+│   ├── LedgerBusyError      others hold its lock for too long; nothing was done
+│   └── LedgerMovedError     its file was deleted or replaced; the next call opens what is there
 ├── LedgerBrokenError        the ledger's file or schema is damaged or from another version
+├── BudgetExceededError      library mode: a budget refuses a call; nothing was sent
+├── UpstreamError            library mode: the model server failed a call made through the gate
+├── StepError                library mode: a step is used out of turn
 ├── SinkUnavailableError     the spend sink can't take a batch now; nothing is lost
 └── HostError                a host can't start: a bad setting, port or folder
 
-Refusals by a budget are values (`domain.decision.Refused`), not exceptions.
+Refusals by a budget are values (`domain.decision.Refused`), not exceptions; only at the library's
+edge they become one.
 """
+
+from collections.abc import Mapping
 
 
 class SpendgateError(Exception):
@@ -67,8 +75,56 @@ class LedgerUnavailableError(SpendgateError):
     """The ledger can't answer now; the gate fails closed."""
 
 
+class LedgerBusyError(LedgerUnavailableError):
+    """Somebody else is in the middle of a transaction for too long; nothing was done."""
+
+
+class LedgerMovedError(LedgerUnavailableError):
+    """The file under open connections is no longer the one of its name; nothing was done."""
+
+
 class LedgerBrokenError(SpendgateError):
     """The ledger's file or schema can't be used; it is never silently started afresh."""
+
+
+class BudgetExceededError(SpendgateError):
+    """A budget refuses a call; `spend` and `budget` hold its figures as a host would answer them.
+
+    `code` is `budget_held` where a retry may help, because calls in flight hold the money.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        spend: Mapping[str, object],
+        budget: Mapping[str, object],
+        suggested_model: str | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.spend = spend
+        self.budget = budget
+        self.suggested_model = suggested_model
+        self.retryable = retryable
+
+
+class UpstreamError(SpendgateError):
+    """The model server failed a call; `spend` says what it cost nevertheless."""
+
+    def __init__(
+        self, status: int, message: str, *, spend: Mapping[str, object], retryable: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.spend = spend
+        self.retryable = retryable
+
+
+class StepError(SpendgateError):
+    """A step of library mode is used out of turn; nothing is held or charged for that."""
 
 
 class SinkUnavailableError(SpendgateError):

@@ -74,8 +74,8 @@ class CrashingSqliteStore(SqliteStore):
         self._passing = passing
 
     @contextmanager
-    def write(self) -> Generator[Any]:
-        with super().write() as connection:
+    def write(self, busy_seconds: float | None = None) -> Generator[Any]:
+        with super().write(busy_seconds) as connection:
             yield connection
             self._passing(BEFORE_COMMIT)
         self._passing(AFTER_COMMIT)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spendgate.domain.bound import (
+    MediaCaps,
     cache_write_ttl,
     estimate_input_tokens,
     input_tokens_max,
@@ -72,6 +73,6 @@ def test_each_image_adds_its_cap(body: dict[str, object], images: int, image_tok
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     with_images = {**body, "messages": [{"role": "user", "content": [image] * images}]}
 
-    assert input_tokens_max(with_images, image_tokens=image_tokens) == (
-        input_tokens_max(with_images, image_tokens=0) + images * image_tokens
+    assert input_tokens_max(with_images, caps=MediaCaps(image_tokens)) == (
+        input_tokens_max(with_images, caps=MediaCaps(0)) + images * image_tokens
     )

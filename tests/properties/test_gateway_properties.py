@@ -16,7 +16,7 @@ from spendgate.adapters.budget_codec import parse_budget, parse_model
 from spendgate.adapters.price_book import load_price_book
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
-from spendgate.domain.bound import UnboundedError, cache_write_ttl, input_tokens_max
+from spendgate.domain.bound import MediaCaps, UnboundedError, cache_write_ttl, input_tokens_max
 from spendgate.domain.budget import Budget, Policy
 from spendgate.gateway.gateway import Gateway
 from spendgate.gateway.ports import (
@@ -37,6 +37,7 @@ CHAT_MODELS = [
     if (price := BOOK.price_for(model, at=NOON)) is not None and price.kind == "chat"
 ]
 IMAGE_TOKENS = 1500
+CAPS = MediaCaps(IMAGE_TOKENS)
 CANARY = "CANARY5d2f"
 OURS = {"model", "usage_context", "client_request_id"}
 
@@ -162,7 +163,7 @@ def test_no_usage_within_the_grant_costs_more_than_was_held(
     sent = opened.upstream.bodies[-1]
     model = body["custom_inputs"]["model"]
 
-    input_tokens = data.draw(st.integers(1, input_tokens_max(sent, image_tokens=IMAGE_TOKENS)))
+    input_tokens = data.draw(st.integers(1, input_tokens_max(sent, caps=CAPS)))
     output_tokens = data.draw(st.integers(0, granted_tokens(sent)))
     price = BOOK.price_for(model, at=NOON, input_tokens=input_tokens)
     assert price is not None
@@ -360,7 +361,7 @@ def test_the_strategies_make_bodies_that_can_be_bounded() -> None:
     @settings(max_examples=20, database=None)
     def check(body: dict[str, Any]) -> None:
         try:
-            input_tokens_max(body, image_tokens=IMAGE_TOKENS)
+            input_tokens_max(body, caps=CAPS)
         except UnboundedError as error:
             raise AssertionError(str(error)) from None
 

@@ -78,14 +78,17 @@ class Stage:
 
     def admit(self, gateway: Gateway, key: str | None = None) -> Admission | Reply:
         """Ask for one call of ann's."""
+        return gateway.admit(CHAT, self.body(key), host=Host.ASGI)
+
+    def body(self, key: str | None = None) -> dict[str, Any]:
+        """Write one call of ann's."""
         own = {"user": "ann"} | ({} if key is None else {"idempotency_key": key})
-        body = {
+        return {
             "model": "big",
             "messages": [{"role": "user", "content": "hello"}],
             "max_tokens": 100,
             "custom_inputs": own,
         }
-        return gateway.admit(CHAT, body, host=Host.ASGI)
 
     def admitted(self, gateway: Gateway, key: str | None = None) -> Admission:
         """Ask for one call and get it."""

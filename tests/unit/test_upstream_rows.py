@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spendgate.adapters.budget_codec import decode_defaults, encode_defaults
-from spendgate.adapters.policy_source import load_policy
+from spendgate.adapters.policy_source import load_policy, read_policy
+from spendgate.adapters.policy_yaml import parse_yaml
 from spendgate.adapters.price_book import load_price_book
 from spendgate.domain.budget import Policy
 from spendgate.domain.upstream import (
@@ -24,6 +25,7 @@ from spendgate.domain.upstream import (
 from spendgate.errors import PolicyError
 
 NOW = datetime(2026, 1, 15, tzinfo=UTC)
+ROOT = Path(__file__).resolve().parents[2]
 SECRET = "sk-this-is-the-key-itself"
 
 
@@ -256,3 +258,28 @@ def test_what_an_older_version_stored_is_read_with_the_defaults() -> None:
     policy = decode_defaults('{"defaults": {}, "models": {}}')
 
     assert (policy.upstreams, policy.router) == ((), Router())
+
+
+def test_what_the_example_file_comments_out_is_a_policy_too() -> None:
+    text = (ROOT / "budgets.yml").read_text("utf-8")
+    lines = text.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("# upstreams:"))
+    last = next(n for n, line in enumerate(lines) if line.startswith("# What we know about models"))
+    kept = [line.removeprefix("# ") for line in lines[first:last] if line[2:3] in " ur"]
+    document = parse_yaml("budgets: []\n" + "\n".join(kept), where="budgets.yml")
+
+    policy = read_policy(document, where="budgets.yml", book=load_price_book(), at=NOW)
+
+    assert [one.name for one in policy.upstreams] == ["workspace", "vllm"]
+    assert policy.router.candidates
+
+
+def test_what_the_documentation_shows_is_a_policy() -> None:
+    page = (ROOT / "docs" / "upstreams.md").read_text("utf-8")
+    blocks = [part.split("```", 1)[0] for part in page.split("```yaml\n")[1:]]
+
+    document = parse_yaml("budgets: []\n" + "\n".join(blocks), where="upstreams.md")
+    policy = read_policy(document, where="upstreams.md", book=load_price_book(), at=NOW)
+
+    assert [one.kind for one in policy.upstreams] == ["databricks", "openai"]
+    assert policy.router.strategy is Strategy.COST_OPTIMIZED

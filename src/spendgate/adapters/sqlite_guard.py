@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spendgate.errors import LedgerUnavailableError
+from spendgate.errors import LedgerBusyError, LedgerUnavailableError
 
 _POLL_SECONDS = (0.00005, 0.0001, 0.0002, 0.0004)
 _MARK = b"A spendgate ledger was made beside this file.\n"
@@ -52,7 +52,7 @@ class SqliteGuard:
         """Hold the lock; at most one process does.
 
         Raises:
-            LedgerUnavailableError: if another process still has it at `deadline` (monotonic).
+            LedgerBusyError: if another process still has it at `deadline` (monotonic).
         """
         self._take(deadline)
         try:
@@ -71,7 +71,7 @@ class SqliteGuard:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise LedgerUnavailableError(
+                    raise LedgerBusyError(
                         f"another process holds the ledger's lock {self.path}"
                     ) from None
                 time.sleep(_POLL_SECONDS[min(attempt, len(_POLL_SECONDS) - 1)])

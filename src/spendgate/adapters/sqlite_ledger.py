@@ -8,7 +8,7 @@ or nothing.
 import sqlite3
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 
 from spendgate.adapters.adjustment_book import hold_record
@@ -18,7 +18,6 @@ from spendgate.adapters.sqlite_adjust import adjust
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.statements import statements
 from spendgate.adapters.stored_audit import AuditReport, audit
-from spendgate.adapters.stored_collection import StoredCollection
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome, HoldRecord
@@ -27,7 +26,6 @@ from spendgate.domain.decision import Balance, Granted, Position, decide, positi
 from spendgate.domain.event import DecisionRecord
 from spendgate.domain.hold import HoldAmounts, HoldState
 from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, StalePolicy, Verdict
-from spendgate.domain.retention import Collected
 
 _SQL = statements("sqlite/verbs.sql")
 _ADJUST = statements("sqlite/adjust.sql")
@@ -39,20 +37,27 @@ _KEYS_AT_ONCE = 1_000
 class SqliteLedger:
     """The verbs of the ledger; policy and outbox are its siblings in the same file."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, *, busy_seconds: float | None = None) -> None:
         self._store = store
+        self._busy_seconds = busy_seconds
         self.policies = StoredPolicy(store, statements("sqlite/policy.sql"))
         self.outbox = StoredOutbox(store, statements("sqlite/outbox.sql"))
-        self._collection = StoredCollection(store, statements("sqlite/collect.sql"), self.policies)
 
     @property
     def ledger_id(self) -> str:
         """The random name that this file got when it was made."""
         return self.policies.ledger_id()
 
+    def at_once(self) -> "SqliteLedger | None":
+        """Return the same ledger for who can't wait: LedgerBusyError instead of waiting for others.
+
+        None where a commit itself waits for the disk.
+        """
+        return None if self._store.waits_for_disk else SqliteLedger(self._store, busy_seconds=0.0)
+
     def reserve(self, requests: Sequence[ReserveRequest]) -> list[Verdict]:
         """Admit or refuse each request in turn."""
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             return [_reserve(connection, request) for request in requests]
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
@@ -72,7 +77,7 @@ class SqliteLedger:
         due = (to_micros(at), limit)
         if not self._store.read(_SQL["due_holds"], due):
             return 0  # the common case takes no lock
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             ids = [row[0] for row in connection.execute(_SQL["due_holds"], due).fetchall()]
             for hold_id in ids:
                 _end(connection, HoldEnd.expired(hold_id, at))
@@ -80,7 +85,7 @@ class SqliteLedger:
 
     def adjust(self, adjustments: Sequence[Adjustment]) -> list[AdjustmentOutcome]:
         """Book each adjustment in turn."""
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             return adjust(connection, adjustments)
 
     def hold_record(self, hold_id: str) -> HoldRecord | None:
@@ -89,13 +94,9 @@ class SqliteLedger:
             row = connection.execute(_ADJUST["hold_record"], (hold_id,)).fetchone()
         return None if row is None else hold_record(*row)
 
-    def collect(self, at: datetime, keep: timedelta) -> Collected:
-        """Remove what is older than `keep` and nobody needs."""
-        return self._collection.collect(at, keep)
-
     def record(self, decisions: Sequence[DecisionRecord]) -> None:
         """Journal refusals and downgrades."""
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             connection.executemany(
                 _SQL["insert_decision"], [(encode_decision(one),) for one in decisions]
             )
@@ -118,7 +119,7 @@ class SqliteLedger:
     def commit_seconds(self) -> float:
         """Measure one commit, the floor of every reserve."""
         started = time.monotonic()
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             connection.execute(_SQL["probe_commit"])
         return time.monotonic() - started
 
@@ -131,7 +132,7 @@ class SqliteLedger:
         self._store.close()
 
     def _end(self, ends: Sequence[HoldEnd]) -> list[Settled]:
-        with self._store.write() as connection:
+        with self._store.write(self._busy_seconds) as connection:
             return [_end(connection, one) for one in ends]
 
 
@@ -171,16 +172,11 @@ def _repeated_marks(name: str, slot: str, mark: str, count: int) -> str:
 
 
 def _move(
-    connection: sqlite3.Connection,
-    bal_ids: Sequence[int],
-    moved: tuple[int, int],
-    at: int,
-    entries: int,
+    connection: sqlite3.Connection, bal_ids: Sequence[int], spent: int, held: int, at: int
 ) -> None:
-    """Add spent and held to balances, and how many more entries or open holds name them."""
     if bal_ids:
         sql = _repeated_marks("move_balances", "ids", "?", len(bal_ids))
-        connection.execute(sql, (*moved, at, entries, *bal_ids))
+        connection.execute(sql, (spent, held, at, *bal_ids))
 
 
 def _hold(
@@ -194,7 +190,7 @@ def _hold(
     amount = granted.amount_nano
     charged = [claim.keys[0] for claim in request.claims]
     known = [ids[key] for key in charged if key in ids]
-    _move(connection, known, (0, amount), at, 1)
+    _move(connection, known, 0, amount, at)
     made = [
         connection.execute(
             _SQL["insert_balance"], (key.budget_id, key.scope_value, key.period, amount, at)
@@ -228,9 +224,8 @@ def _end(connection: sqlite3.Connection, end: HoldEnd) -> Settled:
     connection.execute(
         _SQL["end_hold"], (movement.state.value, movement.charged_nano, events + 1, end.hold_id)
     )
-    moved = movement.spent_delta_nano, movement.held_delta_nano
-    # The first entry takes the place of the open hold.
-    _move(connection, _ids(bals), moved, entry.recorded_at, 1 if events else 0)
+    spent, held = movement.spent_delta_nano, movement.held_delta_nano
+    _move(connection, _ids(bals), spent, held, entry.recorded_at)
     connection.execute(_SQL["insert_event"], entry)
     return end.moved(movement)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spendgate.adapters.sqlite_guard import SqliteGuard
-from spendgate.errors import LedgerUnavailableError
+from spendgate.errors import LedgerMovedError, LedgerUnavailableError
 
 CHECKPOINT_SECONDS = 0.25
 LOG_FRAMES_MAX = 16_384
@@ -32,6 +32,7 @@ class SqliteSession:
         reader: sqlite3.Connection,
         mover: sqlite3.Connection,
         guard: SqliteGuard,
+        path: Path,
     ) -> None:
         self.pid = os.getpid()
         self.is_open = True
@@ -41,6 +42,8 @@ class SqliteSession:
         self._writer = writer
         self._mover = mover
         self._guard = guard
+        self._path = path
+        self._file = _identity(path)
         self._stopped = threading.Event()
         self._checkpointer = threading.Thread(
             target=self._checkpoint_forever, name="spendgate-checkpoint", daemon=True
@@ -49,8 +52,15 @@ class SqliteSession:
 
     @contextmanager
     def transaction(self, deadline: float) -> Generator[sqlite3.Connection]:
-        """Run one transaction alone; the caller holds `write_lock`."""
+        """Run one transaction alone; the caller holds `write_lock`.
+
+        Raises:
+            LedgerMovedError: if the file was deleted or replaced: what is written here would be in
+                nobody's ledger.
+        """
         with self._guard.held(deadline):
+            if _identity(self._path) != self._file:
+                raise LedgerMovedError(f"the ledger at {self._path} was deleted or replaced")
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -105,6 +115,14 @@ class SqliteSession:
         finally:
             self.write_lock.release()
         return 0
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -19,7 +19,12 @@ from pathlib import Path
 from spendgate.adapters.sqlite_guard import SqliteGuard
 from spendgate.adapters.sqlite_migrations import migrate, missing_migrations
 from spendgate.adapters.sqlite_session import SqliteSession, configure, connect
-from spendgate.errors import LedgerBrokenError, LedgerUnavailableError
+from spendgate.errors import (
+    LedgerBrokenError,
+    LedgerBusyError,
+    LedgerMovedError,
+    LedgerUnavailableError,
+)
 
 Row = tuple[object, ...]
 
@@ -69,15 +74,24 @@ class SqliteStore:
             self._opening.release()
 
     @contextmanager
-    def write(self) -> Generator[sqlite3.Connection]:
-        """Run one transaction alone; it commits at the end of the block or leaves nothing."""
-        deadline = time.monotonic() + self._busy_seconds
-        session = self._locked(lambda one: one.write_lock, deadline)
+    def write(self, busy_seconds: float | None = None) -> Generator[sqlite3.Connection]:
+        """Run one transaction alone; it commits at the end of the block or leaves nothing.
+
+        Raises:
+            LedgerBusyError: if others are too long in the middle of theirs.
+        """
+        deadline = time.monotonic() + (self._busy_seconds if busy_seconds is None else busy_seconds)
+        session, has_moved = self._locked(lambda one: one.write_lock, deadline), False
         try:
             with self._errors(), session.transaction(deadline) as connection:
                 yield connection
+        except LedgerMovedError:
+            has_moved = True
+            raise
         finally:
             session.write_lock.release()
+            if has_moved:
+                self._forget(session)
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Run one query on the last committed state, without waiting for writers."""
@@ -93,6 +107,11 @@ class SqliteStore:
                 yield reader
             finally:
                 reader.execute("COMMIT")
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether every commit waits until the disk has it."""
+        return self._synchronous != "NORMAL"
 
     def close(self) -> None:
         """Stop the checkpointer and close this process's connections."""
@@ -115,6 +134,13 @@ class SqliteStore:
         """Let the connections be opened again."""
         self._opening.release()
 
+    def _forget(self, session: SqliteSession) -> None:
+        """Let the next call open what is there now, or find that it is lost."""
+        with self._opening:
+            if self._session is session:
+                self._session = None
+        session.close()
+
     @contextmanager
     def _reading(self) -> Generator[sqlite3.Connection]:
         deadline = time.monotonic() + self._busy_seconds
@@ -133,7 +159,7 @@ class SqliteStore:
             session = self.session()
             lock = lock_of(session)
             if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                raise LedgerUnavailableError(f"the ledger was busy for {self._busy_seconds} s")
+                raise LedgerBusyError(f"the ledger was busy for {self._busy_seconds} s")
             if session.is_open:
                 return session
             lock.release()
@@ -153,7 +179,7 @@ class SqliteStore:
                 migrate(writer, missing)
                 guard.mark()
             opened.pop_all()
-        return SqliteSession(writer, reader, mover, guard)
+        return SqliteSession(writer, reader, mover, guard, self.path)
 
     def _refuse_lost_ledger(self, guard: SqliteGuard) -> None:
         is_empty = not self.path.exists() or self.path.stat().st_size == 0

@@ -115,7 +115,8 @@ def _upstream(settings: Settings) -> Check:
     url = settings.upstream_url
     if url is None:
         way_out = "give --upstream to a host, or set SPENDGATE_UPSTREAM_URL"
-        return Check("upstream", Status.WARN, "no model server is configured", way_out)
+        detail = "no model server but what the policy names"
+        return Check("upstream", Status.WARN, detail, way_out)
     import httpx  # noqa: PLC0415 - slow to load
 
     key = settings.upstream_api_key
@@ -157,6 +158,7 @@ def _ledger_checks(settings: Settings) -> list[Check]:
             )
             found.append(Check("ledger", Status.OK, detail))
             found += [_policy(ledger), _prices(settings, ledger), _outbox(ledger)]
+            found += _named_upstreams(settings, ledger)
     except HostError as error:
         if settings.is_embedded:
             found.append(Check("ledger", Status.WARN, str(error), "made at the first start"))
@@ -165,6 +167,18 @@ def _ledger_checks(settings: Settings) -> list[Check]:
     except SpendgateError as error:
         way_out = "check --home, --ledger and the disk or the server"
         found.append(Check("ledger", Status.FAIL, str(error), way_out))
+    return found
+
+
+def _named_upstreams(settings: Settings, ledger: StoredLedger) -> list[Check]:
+    from spendgate.cli.upstream_check import check_server  # noqa: PLC0415 - slow to load
+
+    found: list[Check] = []
+    for spec in ledger.policies.policy().upstreams:
+        is_reached, detail = check_server(spec, settings)
+        status = Status.OK if is_reached else Status.FAIL
+        way_out = "" if is_reached else "check url and key in the policy file, and the network"
+        found.append(Check(f"upstream {spec.name}", status, detail, way_out))
     return found
 
 

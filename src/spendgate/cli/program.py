@@ -14,6 +14,7 @@ from spendgate.cli import (
     host_commands,
     job_command,
     price_commands,
+    prove_command,
     scope_commands,
     spend_commands,
     sql_command,
@@ -57,6 +58,7 @@ def make_program() -> typer.Typer:
     job_command.add_to(program)
     sql_command.add_to(program)
     demo_command.add_to(program)
+    prove_command.add_to(program)
     trace_command.add_to(program)
     doctor_command.add_to(program)
     return program

@@ -46,6 +46,7 @@ class Event:
 
     event_id: str
     hold_id: str
+    kind: str
     occurred_at: datetime
     cost_nano: int
     budget_ids: tuple[str, ...]
@@ -122,7 +123,7 @@ def read_books(home: Path) -> Books:
         journal_nano=audit.spent_nano,
         journal_events=audit.events,
         ledger_problems=audit.problems,
-        events=tuple(_event(row) for row in query_rows(delta, _SQL["events"])),
+        events=read_events(delta),
         hourly_nano=nano_of(query_rows(delta, _SQL["hourly_total"])[0]["total"]),
         state_lines=states,
         refusals=tuple(
@@ -132,6 +133,11 @@ def read_books(home: Path) -> Books:
     )
 
 
+def read_events(delta: Path) -> tuple[Event, ...]:
+    """Read every spend event of a folder of Delta tables."""
+    return tuple(_event(row) for row in query_rows(delta, _SQL["events"]))
+
+
 def _event(row: JsonObject) -> Event:
     tags = {f"tag.{name}": str(value) for name, value in json_object(row["tags"]).items()}
     occurred_at = _instant(row["occurred_at"])
@@ -139,6 +145,7 @@ def _event(row: JsonObject) -> Event:
     return Event(
         event_id=str(row["event_id"]),
         hold_id=str(row["hold_id"]),
+        kind=str(row["kind"]),
         occurred_at=occurred_at,
         cost_nano=nano_of(row["cost_usd"]),
         budget_ids=tuple(map(str, json_list(row["budget_ids"]))),

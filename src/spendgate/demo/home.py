@@ -6,7 +6,7 @@ from pathlib import Path
 from spendgate.errors import HostError
 
 MARKER = ".spendgate-demo"
-_MARKER_TEXT = "Made by `spendgate demo` or `spendgate trace`; the next run deletes this folder.\n"
+_MARKER_TEXT = "Made by `spendgate demo`, `prove` or `trace`; the next run deletes this folder.\n"
 
 
 def fresh_home(home: Path) -> Path:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -19,7 +19,7 @@ from spendgate.config import Settings
 from spendgate.errors import HostError
 
 _PYTHON = sys.executable
-_CLI = (_PYTHON, "-m", "spendgate")
+CLI = (_PYTHON, "-m", "spendgate")
 _SIMULATOR = (_PYTHON, "-m", "spendgate.simulator")
 READY_SECONDS = 180.0
 """MLflow loads for 5 s on an idle machine; this only ends a start that hangs."""
@@ -77,7 +77,22 @@ def start_served_model(home: Path, upstream: str, budgets: Path | None, workers:
     flags += ["--workers", str(workers)]
     if budgets is not None:
         flags += ["--budgets", str(budgets)]
-    return _start("the served model", [*_CLI, *flags], home, port, "/ping")
+    return _start("the served model", [*CLI, *flags], home, port, "/ping")
+
+
+def start_gate(
+    home: Path, name: str, settings: Collection[str], command: Sequence[str] = CLI
+) -> Server:
+    """Start `spendgate app`: the gate as an ASGI host, on a port of its own.
+
+    Args:
+        home: where its log goes.
+        name: what it is called there.
+        settings: the variables of this process that it shall see; it sees no other setting.
+        command: what starts spendgate.
+    """
+    port = _free_port()
+    return _start(name, [*command, "app", "--port", str(port)], home, port, "/health", settings)
 
 
 def run_job(home: Path, name: str) -> str:
@@ -95,7 +110,7 @@ def run_command(home: Path, arguments: Sequence[str]) -> str:
     with log.open("ab") as errors:
         try:
             done = subprocess.run(  # noqa: S603 - our own command, arguments of this run
-                [*_without_settings(), *_CLI, *arguments],
+                [*_without_settings(), *CLI, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 timeout=JOB_SECONDS,
@@ -109,11 +124,18 @@ def run_command(home: Path, arguments: Sequence[str]) -> str:
     return done.stdout.decode(errors="replace")
 
 
-def _start(name: str, command: Sequence[str], home: Path, port: int, ready_path: str) -> Server:
+def _start(
+    name: str,
+    command: Sequence[str],
+    home: Path,
+    port: int,
+    ready_path: str,
+    settings: Collection[str] = (),
+) -> Server:
     log = home / f"{name.removeprefix('the ').replace(' ', '-')}.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command, arguments of this run
-            [*_without_settings(), *command], stdout=output, stderr=output
+            [*_without_settings(settings), *command], stdout=output, stderr=output
         )
     server = Server(name, f"http://127.0.0.1:{port}", log, process)
     try:
@@ -147,8 +169,8 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _without_settings() -> list[str]:
-    """Return the start of a command that doesn't see the caller's settings.
+def _without_settings(kept: Collection[str] = ()) -> list[str]:
+    """Return the start of a command that doesn't see the caller's settings, but those kept.
 
     A run has its own; a signing key in the caller's shell would refuse the whole crowd.
     """
@@ -156,7 +178,7 @@ def _without_settings() -> list[str]:
     for field in Settings.model_fields.values():
         if isinstance(field.validation_alias, AliasChoices):
             names.update(map(str, field.validation_alias.choices))
-    return ["env", *(part for name in sorted(names) for part in ("-u", name))]
+    return ["env", *(part for name in sorted(names) if name not in kept for part in ("-u", name))]
 
 
 def _tail(log: Path) -> str:

@@ -75,8 +75,6 @@ class Budget:
     expires_at: datetime | None = None
     rollover_max_nano: int = 0
     """The most that a window takes over of what the one before it left; 0 for none."""
-    idle_ttl_seconds: int | None = None
-    """Idle time after which a lifetime's value is forgotten; None: never."""
     source: str = "file"
 
     @property
@@ -113,6 +111,9 @@ class ModelLimits:
     min_output_tokens: int | None = None
     tool_preamble_tokens: int | None = None
     template_tokens: int | None = None
+    audio_tokens: int | None = None
+    file_tokens: int | None = None
+    kept_reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,9 @@ SPEND_EVENTS = Table(
     columns=(
         _required("event_id", STRING, "Key: hold_id:sequence"),
         _required(
-            "hold_id", STRING, "The hold that this event ends or corrects: request_id#attempt"
+            "hold_id",
+            STRING,
+            "The hold that this event ends or corrects: request_id#attempt, or an adjustment's id",
         ),
         _required("attempt", INT, "Which try of the request this was, from 1"),
         _required("kind", STRING, "settled, voided, expired, corrected or external"),

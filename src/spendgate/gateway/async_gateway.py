@@ -8,7 +8,7 @@ from spendgate.gateway.calling import Calling
 from spendgate.gateway.hold_end import HoldEnds
 from spendgate.gateway.offered_models import offered_models
 from spendgate.gateway.parts import GateParts
-from spendgate.gateway.ports import AsyncUpstream
+from spendgate.gateway.ports import AsyncUpstream, Ledger
 from spendgate.gateway.reply import Reply
 from spendgate.gateway.servers import AsyncServers, Servers, awaited
 from spendgate.gateway.streamed_call import StreamedCall
@@ -24,8 +24,9 @@ class AsyncGateway:
         upstream: AsyncUpstream | None,
         servers: AsyncServers | None,
         threads: Executor,
+        at_once: Ledger | None = None,
     ) -> None:
-        self._lanes = AsyncLanes(parts.ledger, ends, parts.clock, threads)
+        self._lanes = AsyncLanes(parts.ledger, ends, parts.clock, threads, at_once)
         self._parts = parts
         self._upstream = upstream
         self._servers = servers

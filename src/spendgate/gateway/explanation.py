@@ -1,28 +1,41 @@
 """What would happen to a request, and why: the decision without its effects."""
 
-from spendgate.domain.decision import Granted, decide_at
+from spendgate.domain.decision import Granted, Refused, decide_at
 from spendgate.domain.money import format_usd
 from spendgate.gateway.admission import Prepared
 from spendgate.gateway.ports import Ledger
 from spendgate.gateway.reply import budget_object
+from spendgate.gateway.reserving import distance
 
 
 def explained(prepared: Prepared, ledger: Ledger) -> dict[str, object]:
     """Decide a prepared call against the balances as they are, moving nothing."""
     positions = ledger.positions(prepared.claims)
+    refusals: list[tuple[Prepared, Refused]] = []
+    for model in prepared.choices:
+        asking = prepared.asking(model)
+        verdict = decide_at(positions, asking.request.candidates, model)
+        if isinstance(verdict, Granted):
+            return _explained(asking, verdict)
+        refusals.append((asking, verdict))
+    return _explained(*min(refusals, key=lambda one: distance(one[1])))
+
+
+def _explained(prepared: Prepared, verdict: Granted | Refused) -> dict[str, object]:
     request = prepared.request
-    verdict = decide_at(positions, request.candidates, request.model)
     shown: dict[str, object] = {
-        "model_requested": request.model,
+        "model_requested": prepared.call.model,
         "identity": dict(request.facts.scopes),
         "trusted": sorted(prepared.caller.identity.trusted),
         "budgets": [
             budget_object(one) | {"carried_usd": format_usd(one.carried_nano)}
             for one in verdict.positions
         ],
+        "models_in_turn": list(prepared.plan.models),
         "candidates": [
             {
                 "model": one.model,
+                "upstream": one.upstream,
                 "worst_case_usd": format_usd(one.amount_nano(one.tokens_wanted)),
                 "expected_usd": format_usd(one.expected_nano),
                 "max_tokens": one.tokens_wanted,
@@ -45,6 +58,6 @@ def explained(prepared: Prepared, ledger: Ledger) -> dict[str, object]:
         "needed_usd": format_usd(verdict.needed_nano),
         "needed_for_model": verdict.model,
         "suggested_model": prepared.offers.suggestion(
-            positions, (request.model, verdict.model), prepared.caller.models
+            verdict.positions, (request.model, verdict.model), prepared.caller.models
         ),
     }

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Executor
 
+from spendgate.domain.budget import Policy
 from spendgate.domain.price import PriceBook
 from spendgate.domain.upstream import UpstreamSpec
 from spendgate.gateway.admission import Admission, Incoming
@@ -120,9 +121,10 @@ class Gateway:
         host: Host,
         headers: Mapping[str, str] | None = None,
         vouched: Mapping[str, str] | None = None,
+        may_stream: bool = False,
     ) -> Admission | Reply:
         """Hold the money of one call, or answer why not. Who gets an Admission must `finish` it."""
-        incoming = Incoming(route, body, host, headers or {}, vouched)
+        incoming = Incoming(route, body, host, headers or {}, vouched, may_stream)
         return run_now(self._calling.reserving.admit(incoming))
 
     def finish(self, admission: Admission, ending: Ending) -> Reply:
@@ -152,9 +154,19 @@ class Gateway:
         upstream: AsyncUpstream | None,
         threads: Executor,
         servers: AsyncServers | None = None,
+        at_once: Ledger | None = None,
     ) -> AsyncGateway:
-        """Return this same gate for an event loop; `threads` look at the ledger for it."""
-        return AsyncGateway(self._parts, self._ends, upstream, servers, threads)
+        """Return this same gate for an event loop; `threads` look at the ledger for it.
+
+        `at_once` is the ledger where it needs no waiting: its verbs then run on the loop itself.
+        """
+        return AsyncGateway(self._parts, self._ends, upstream, servers, threads, at_once)
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy as last read; None before the first call."""
+        rules = self._parts.rules.at_hand
+        return None if rules is None else rules.policy
 
     @property
     def named_servers(self) -> tuple[UpstreamSpec, ...]:

@@ -47,33 +47,32 @@ class HoldEnds:
             if not batch:
                 continue
             try:
-                self._apply(verb, batch)
+                _apply(self._ledger, verb, batch)
             except _AWAY as error:
                 ids = ", ".join(one.settlement.hold_id for one in batch)
                 _log.warning("these holds couldn't be ended now: %s: %s", ids, error)
                 self._late += batch
         return [self._positions(one) for one in ends]
 
+    def end_at_once(self, end: HoldEnd, ledger: Ledger) -> tuple[Position, ...]:
+        """End one hold by a ledger that doesn't wait.
+
+        Raises:
+            LedgerUnavailableError: if it would have to; then `end` does it, also a second time.
+        """
+        _apply(ledger, end.verb, [end])
+        return ledger.positions(end.claims)
+
     def repeat(self) -> int:
         """End what is late; return how many holds are still waiting."""
         for _ in range(len(self._late)):
             end = self._late.popleft()
             try:
-                self._apply(end.verb, [end])
+                _apply(self._ledger, end.verb, [end])
             except _AWAY:
                 self._late.appendleft(end)
                 break
         return len(self._late)
-
-    def _apply(self, verb: Verb, ends: Sequence[HoldEnd]) -> None:
-        if verb is Verb.SETTLE:
-            booked = self._ledger.settle([one.settlement for one in ends])
-        else:
-            act = self._ledger.void if verb is Verb.VOID else self._ledger.expire
-            # The time is when it was recorded; of a batch, the last one's.
-            booked = act([one.settlement.hold_id for one in ends], ends[-1].settlement.at)
-        for settled in booked:
-            _alarm(settled)
 
     def _positions(self, end: HoldEnd) -> tuple[Position, ...] | None:
         try:
@@ -82,14 +81,18 @@ class HoldEnds:
             return None
 
 
-def _alarm(settled: Settled) -> None:
-    if settled.state is None:
-        _log.error(
-            "hold %s ended, but the ledger doesn't know it: it was collected, or the ledger is "
-            "another one; its charge as expired stands unless `spendgate adjust` corrects it",
-            settled.hold_id,
-        )
-    elif settled.is_overrun:
+def _apply(ledger: Ledger, verb: Verb, ends: Sequence[HoldEnd]) -> None:
+    if verb is Verb.SETTLE:
+        for settled in ledger.settle([one.settlement for one in ends]):
+            _alarm_overrun(settled)
+        return
+    act = ledger.void if verb is Verb.VOID else ledger.expire
+    # The time is when it was recorded; of a batch, the last one's.
+    act([one.settlement.hold_id for one in ends], ends[-1].settlement.at)
+
+
+def _alarm_overrun(settled: Settled) -> None:
+    if settled.is_overrun:
         _log.error(
             "overrun: hold %s cost %d nano-USD, more than was held; check the model's bound",
             settled.hold_id,

@@ -6,6 +6,7 @@ from datetime import datetime
 from spendgate.domain.bound import (
     TEMPLATE_TOKENS,
     TOOL_PREAMBLE_TOKENS,
+    MediaCaps,
     UnboundedError,
     cache_write_ttl,
     estimate_input_tokens,
@@ -21,6 +22,8 @@ from spendgate.gateway.terms import Terms
 from spendgate.gateway.wire import EMBEDDINGS, Call
 
 _NO_LIMITS = ModelLimits()
+_KEEPS_NOTHING = "databricks-"
+"""Foundation Model APIs refuse `store`: what a call doesn't send, they don't have."""
 
 
 class Offers:
@@ -42,7 +45,7 @@ class Offers:
             self._expected_input = estimate_input_tokens(call.body)
         except UnboundedError as error:
             raise InvalidRequestError(str(error), error.field) from None
-        self._bounds: dict[tuple[int | None, ...], int] = {}
+        self._bounds: dict[tuple[ModelLimits, bool], int] = {}
 
     @property
     def write_ttl(self) -> str | None:
@@ -56,7 +59,7 @@ class Offers:
             InvalidRequestError: if something in the body can't be bounded for this model.
         """
         limits = self._policy.models.get(model, _NO_LIMITS)
-        input_max = self._input_max(limits)
+        input_max = self._input_max(model, limits)
         geo, server = self._geo(model), self._server_of(model)
         rates = self._book.worst_rates(
             model,
@@ -157,16 +160,19 @@ class Offers:
                 found.append(candidate)
         return found
 
-    def _input_max(self, limits: ModelLimits) -> int:
-        key = (limits.image_tokens, limits.tool_preamble_tokens, limits.template_tokens)
+    def _input_max(self, model: str, limits: ModelLimits) -> int:
+        keeps_nothing = model.startswith(_KEEPS_NOTHING)
+        key = (limits, keeps_nothing)
         if key not in self._bounds:
-            image, preamble, template = key
+            preamble, template = limits.tool_preamble_tokens, limits.template_tokens
+            kept = limits.kept_reasoning_tokens
             try:
                 self._bounds[key] = input_tokens_max(
                     self._call.body,
-                    image_tokens=image,
+                    caps=MediaCaps(limits.image_tokens, limits.audio_tokens, limits.file_tokens),
                     tool_preamble_tokens=TOOL_PREAMBLE_TOKENS if preamble is None else preamble,
                     template_tokens=TEMPLATE_TOKENS if template is None else template,
+                    kept_reasoning_tokens=0 if kept is None and keeps_nothing else kept,
                 )
             except UnboundedError as error:
                 raise InvalidRequestError(str(error), error.field) from None

@@ -16,8 +16,13 @@ def offered_models(rules: Rules, geo: str, at: datetime) -> tuple[tuple[str, int
     upstreams = rules.policy.upstreams
     if upstreams:
         names = {name for name in names if any(one.serves(name) for one in upstreams)}
-    priced = ((name, rules.book.price_for(name, geo=geo, at=at)) for name in sorted(names))
-    return tuple((name, int(row.effective_from.timestamp())) for name, row in priced if row)
+    priced = ((name, rules.book.price_for(name, geo=geo, at=at)) for name in names)
+    offered = {name: int(row.effective_from.timestamp()) for name, row in priced if row}
+    router = rules.policy.router
+    since = [offered[name] for name in router.candidates if name in offered]
+    if since:
+        offered[router.name] = min(since)  # from when on it could have chosen anything
+    return tuple(sorted(offered.items()))
 
 
 def _named(policy: Policy) -> Iterator[str]:

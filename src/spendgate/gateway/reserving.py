@@ -227,7 +227,7 @@ class Reserving:
             asking, verdict = await self._verdict(asking)
             if not isinstance(verdict, Refused):
                 return asking, verdict
-            if nearest is None or _distance(verdict) < _distance(nearest[1]):
+            if nearest is None or distance(verdict) < distance(nearest[1]):
                 nearest = asking, verdict
         assert nearest is not None  # noqa: S101 - a plan names one model at least
         return nearest
@@ -333,7 +333,8 @@ def _in_turn(prepared: Prepared, attempt: Attempt) -> list[str]:
     return list(dict.fromkeys([*planned, *fresh]))
 
 
-def _distance(refused: Refused) -> tuple[bool, int]:
+def distance(refused: Refused) -> tuple[bool, int]:
+    """Order refusals: first what calls in flight hold, then what misses least money."""
     return refused.code is not RefusalCode.HELD, refused.needed_nano
 
 

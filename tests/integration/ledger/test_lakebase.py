@@ -22,10 +22,17 @@ from spendgate.adapters.postgres_ledger import PostgresLedger
 from spendgate.adapters.postgres_store import PostgresStore, PostgresTerms
 from spendgate.bootstrap import open_ledger
 from spendgate.config import Settings
+from spendgate.domain.decision import Granted, Refused
+from spendgate.domain.event import Charge
+from spendgate.domain.hold import HoldState
+from spendgate.domain.reservation import AlreadyReserved, Settlement
 from spendgate.errors import HostError, LedgerUnavailableError
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
+    from tests.integration.ledger.conftest import Till
+
+    OpenTill = Callable[..., Till]
 
 ENDPOINT = "projects/spend/branches/production/endpoints/primary"
 CLIENT_ID = "0000-service-principal"
@@ -253,3 +260,33 @@ def test_a_url_names_endpoint_database_and_role() -> None:
         ENDPOINT, "d", "r@x"
     )
     assert parse(f"lakebase://{ENDPOINT}") == LakebaseAddress(ENDPOINT, "databricks_postgres")
+
+
+@pytest.mark.usefixtures("credentials")
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_scenario_15_token_is_expired_and_connections_are_cut_between_reserve_and_settle(
+    workspace: Workspace, database: str, postgres: "PostgresServer", open_till: "OpenTill"
+) -> None:
+    ledger = open_ledger(
+        settings(f"lakebase://{ENDPOINT}?database={database}&user={workspace.role}")
+    )
+    till = open_till(place=postgres.url(database))
+    till.budget("day", "user:ann", 100)
+    first, second = till.request("h#1", 60), till.request("h#2", 60)
+    (granted,) = ledger.reserve([first])
+    minted = len(workspace.tokens)
+
+    postgres.run(f"ALTER ROLE {workspace.role} PASSWORD 'another'")  # the hour is over
+    postgres.run(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{workspace.role}'"
+    )
+    again, refused = ledger.reserve([first, second])
+    (settled,) = ledger.settle([Settlement("h#1", Charge(cost_nano=5), till.noon)])
+
+    assert isinstance(granted, Granted)
+    assert again == AlreadyReserved(HoldState.HELD, 60, 0, "m")
+    assert isinstance(refused, Refused)
+    assert (settled.moved, settled.charged_nano) == (True, 5)
+    assert len(workspace.tokens) > minted
+    assert till.totals("day") == (5, 0)
+    ledger.close()

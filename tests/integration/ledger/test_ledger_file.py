@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from spendgate.adapters.migration_files import migrations
+from spendgate.adapters.sqlite_replacement import replacement
 from spendgate.adapters.sqlite_session import LOG_FRAMES_MAX
 from spendgate.domain.reservation import ReserveRequest
 from spendgate.errors import LedgerBrokenError, LedgerUnavailableError, SpendgateError
@@ -232,6 +233,37 @@ def test_a_ledger_that_is_gone_or_emptied_is_never_started_from_zero(
         open_till().store.session()
 
     assert used.path.exists() is not is_deleted
+
+
+def test_a_running_process_notices_that_its_ledger_was_deleted(used: "Till") -> None:
+    request = used.request("h#9", 1)
+    used.path.unlink()
+
+    with pytest.raises(LedgerUnavailableError, match="was deleted or replaced"):
+        used.ledger.reserve([request])
+    for _ in range(2):
+        with pytest.raises(LedgerBrokenError, match="gone or empty"):
+            used.ledger.reserve([request])
+
+
+def test_a_running_process_goes_on_with_the_ledger_that_took_its_own_s_place(
+    used: "Till", open_till: "OpenTill"
+) -> None:
+    request = used.request("h#9", 1)
+    budgets = used.ledger.policies.policy().budgets
+    used.path.unlink()
+    with replacement(used.path, "NORMAL", 5) as made:
+        made.policies.put_budgets(budgets)
+
+    with pytest.raises(LedgerUnavailableError, match="was deleted or replaced"):
+        used.ledger.reserve([request])
+    used.reserve("h#9", 7)
+
+    assert used.totals("day") == (0, 7)
+    used.ledger.close()
+    again = open_till()
+    assert again.totals("day") == (0, 7)
+    again.assert_sound()
 
 
 def test_removing_the_lock_too_starts_a_new_ledger(used: "Till", open_till: "OpenTill") -> None:

@@ -13,6 +13,7 @@ import pytest
 from spendgate.adapters.migration_files import migrations
 from spendgate.adapters.postgres_store import PostgresStore, PostgresTerms
 from spendgate.adapters.postgres_url import parse_postgres_url
+from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_ledger, shown_ledger
 from spendgate.config import Settings
 from spendgate.errors import HostError, LedgerBrokenError, LedgerUnavailableError, SpendgateError
@@ -28,10 +29,10 @@ def settings(url: str, **more: object) -> Settings:
 
 
 @contextmanager
-def closed_at_the_end(url: str, **more: object) -> Iterator[None]:
+def closed_at_the_end(url: str, **more: object) -> Iterator[StoredLedger]:
     ledger = open_ledger(settings(url, **more))
     try:
-        yield
+        yield ledger
     finally:
         ledger.close()
 
@@ -137,6 +138,24 @@ def test_tables_of_a_newer_version_are_refused_and_left_alone(
         "SELECT value FROM spendgate.meta WHERE key = 'schema_version'", database(url)
     )
     assert found == [(str(newer),)]
+
+
+def test_tables_of_the_first_version_are_brought_to_this_one_and_keep_their_money(
+    postgres: "PostgresServer", url: str
+) -> None:
+    first = f"CREATE SCHEMA spendgate; SET search_path TO spendgate; {migrations('postgres')[1]}"
+    row = "INSERT INTO balance VALUES (1, 'day', 'ann', '2026-03-14', 0, 25, 0, 0)"
+    version = "INSERT INTO meta VALUES ('schema_version', '1')"
+    postgres.run(f"{first}; {row}; {version}", database(url))
+
+    with closed_at_the_end(url) as ledger:
+        balances = ledger.balances()
+
+    assert [(one.scope_value, one.spent_nano) for one in balances] == [("ann", 25)]
+    found = postgres.run(
+        "SELECT value FROM spendgate.meta WHERE key = 'schema_version'", database(url)
+    )
+    assert found == [(str(max(migrations("postgres"))),)]
 
 
 def test_a_schema_of_somebody_else_is_refused(postgres: "PostgresServer", url: str) -> None:

@@ -117,7 +117,8 @@ class Workspace(Simulated):
             if not message.get("more_body"):
                 break
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        self.requests.append((scope["path"], headers, json.loads(body)))
+        if body:
+            self.requests.append((scope["path"], headers, json.loads(body)))
         token = headers.get("authorization", "").removeprefix("Bearer ")
         is_refused = self.refuses_all or (self.refuses_first and token == self.tokens[0])
         if is_refused or token not in self.tokens:

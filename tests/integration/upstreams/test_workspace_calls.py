@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from spendgate.cli.upstream_check import check_server
 from spendgate.domain.hold import EventKind
 from spendgate.gateway.wire import CHAT, EMBEDDINGS
 
@@ -169,3 +170,37 @@ def test_a_stream_goes_through_a_workspace_too(
     voided, settled = host.events()
     assert workspace.bill()["by_client_request_id"] == {settled.hold_id: settled.cost_nano}
     assert voided.cost_nano == 0
+
+
+def test_the_doctor_asks_each_server_with_its_key(
+    open_host: Callable[..., "OpenedHost"], workspace: "Workspace", simulator: Any
+) -> None:
+    with simulator() as local:
+        described = policy()
+        described["upstreams"] |= {
+            "local": {"url": local.url},
+            "keyless": {"url": local.url, "key": "env:NOBODY_HAS_SET_THIS"},
+            "down": {"url": "http://127.0.0.1:9/v1"},
+        }
+        host = open_host(described)
+
+        found = {
+            spec.name: check_server(spec, host.settings)
+            for spec in host.ledger.policies.policy().upstreams
+        }
+
+    assert found["workspace"] == (True, f"{workspace.url} answers")
+    assert found["local"] == (True, f"{local.url}/v1 answers")
+    assert found["down"] == (False, "http://127.0.0.1:9/v1: ConnectError")
+    assert found["keyless"][0] is False
+    assert "its environment variable isn't set" in found["keyless"][1]
+
+
+def test_the_doctor_tells_a_refused_token(
+    open_host: Callable[..., "OpenedHost"], workspace: "Workspace"
+) -> None:
+    host = open_host(policy())
+    workspace.refuses_all = True
+    (spec,) = host.ledger.policies.policy().upstreams
+
+    assert check_server(spec, host.settings) == (False, f"{workspace.url} answers 401")

@@ -48,6 +48,7 @@ def event(request_id: str) -> Event:
     return Event(
         event_id=f"{request_id}#1:1",
         hold_id=f"{request_id}#1",
+        kind="settled",
         occurred_at=AT,
         cost_nano=COSTS[request_id],
         budget_ids=("agents", "org", "what-if"),

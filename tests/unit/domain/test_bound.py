@@ -9,12 +9,13 @@ from spendgate.domain.bound import (
     NESTING_MAX,
     TEMPLATE_TOKENS,
     TOKENS_PER_MESSAGE,
+    MediaCaps,
     UnboundedError,
     cache_write_ttl,
-    choice_count,
     estimate_input_tokens,
     input_tokens_max,
 )
+from spendgate.domain.rendering import layout_bytes
 
 IMAGE_DATA = "iVBORw0KGgo" * 1_000
 DATA_URL = f"data:image/png;base64,{IMAGE_DATA}"
@@ -25,8 +26,8 @@ def chat(*contents: object, **fields: object) -> dict[str, object]:
     return {"messages": messages, **fields}
 
 
-def compact_bytes(body: object) -> int:
-    return len(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+def spaced_bytes(body: object) -> int:
+    return len(json.dumps(body, ensure_ascii=False).encode())
 
 
 def nested(levels: int) -> object:
@@ -39,9 +40,7 @@ def nested(levels: int) -> object:
 def test_the_bound_is_the_bytes_of_the_body_and_what_templates_add() -> None:
     body = chat("hello", "wörld")
 
-    assert input_tokens_max(body) == (
-        compact_bytes(body) + 2 * TOKENS_PER_MESSAGE + TEMPLATE_TOKENS
-    )
+    assert input_tokens_max(body) == (spaced_bytes(body) + 2 * TOKENS_PER_MESSAGE + TEMPLATE_TOKENS)
 
 
 def test_a_model_may_add_more_with_its_template() -> None:
@@ -57,7 +56,7 @@ def test_sampling_parameters_do_not_count_and_unknown_fields_do() -> None:
     sampling = {"model": "m", "max_tokens": 9, "temperature": 0.5, "stop": ["x"], "n": 2}
 
     assert input_tokens_max(chat("hello", **sampling)) == bare
-    assert input_tokens_max(chat("hello", novelty="12345")) == bare + len(',"novelty":"12345"')
+    assert input_tokens_max(chat("hello", novelty="12345")) == bare + len(', "novelty": "12345"')
 
 
 @pytest.mark.parametrize(
@@ -76,7 +75,9 @@ def test_tools_and_response_formats_bring_a_hidden_preamble(fields: dict[str, ob
 
     without = input_tokens_max(body, tool_preamble_tokens=0)
 
-    assert without == compact_bytes(body) + TOKENS_PER_MESSAGE + TEMPLATE_TOKENS
+    written = spaced_bytes(body) + TOKENS_PER_MESSAGE + TEMPLATE_TOKENS
+    layout = sum(map(layout_bytes, fields.values()))
+    assert without == written + layout
     assert input_tokens_max(body, tool_preamble_tokens=346) == without + 346
 
 
@@ -127,9 +128,7 @@ def test_embedding_and_completion_inputs_count() -> None:
 def test_the_items_of_a_responses_input_count_as_messages() -> None:
     body = {"input": [{"type": "message", "role": "user", "content": "hello"}] * 3}
 
-    assert input_tokens_max(body) == (
-        compact_bytes(body) + 3 * TOKENS_PER_MESSAGE + TEMPLATE_TOKENS
-    )
+    assert input_tokens_max(body) == (spaced_bytes(body) + 3 * TOKENS_PER_MESSAGE + TEMPLATE_TOKENS)
 
 
 IMAGE_PARTS = [
@@ -148,9 +147,9 @@ IMAGE_PARTS = [
 def test_an_inline_image_costs_its_cap_and_not_its_bytes(part: dict[str, object]) -> None:
     body = chat([{"type": "text", "text": "what is this?"}, part])
 
-    tokens = input_tokens_max(body, image_tokens=1_600)
+    tokens = input_tokens_max(body, caps=MediaCaps(1_600))
 
-    assert 1_600 < tokens < 1_600 + 300
+    assert 1_600 < tokens < 1_600 + 400
     assert estimate_input_tokens(body, image_tokens=800) < 800 + 100
 
 
@@ -167,8 +166,8 @@ def test_an_inline_image_costs_its_cap_and_not_its_bytes(part: dict[str, object]
 def test_an_image_elsewhere_costs_its_cap(part: dict[str, object]) -> None:
     body = chat("hello", [part])
 
-    assert input_tokens_max(body, image_tokens=1_600) == (
-        compact_bytes(body) + 2 * TOKENS_PER_MESSAGE + TEMPLATE_TOKENS + 1_600
+    assert input_tokens_max(body, caps=MediaCaps(1_600)) == (
+        spaced_bytes(body) + 2 * TOKENS_PER_MESSAGE + TEMPLATE_TOKENS + 1_600
     )
 
 
@@ -190,7 +189,7 @@ def test_images_inside_tool_results_are_found() -> None:
     result = {"type": "tool_result", "content": [{"type": "text"}, IMAGE_PARTS[0]]}
     body = chat([result])
 
-    assert input_tokens_max(body, image_tokens=1_600) < 1_600 + 300
+    assert input_tokens_max(body, caps=MediaCaps(1_600)) < 1_600 + 300
     with pytest.raises(UnboundedError) as refusal:
         input_tokens_max(body)
     assert refusal.value.field == "messages[0].content[0].content[1]"
@@ -207,7 +206,7 @@ def test_images_inside_responses_outputs_are_found() -> None:
 def test_text_dressed_as_an_image_where_no_server_looks_for_one_counts() -> None:
     call = {"type": "tool_use", "input": {"type": "image_url", "image_url": {"url": DATA_URL}}}
 
-    assert input_tokens_max(chat([call]), image_tokens=1) > len(IMAGE_DATA)
+    assert input_tokens_max(chat([call]), caps=MediaCaps(1)) > len(IMAGE_DATA)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +225,7 @@ def test_text_dressed_as_an_image_where_no_server_looks_for_one_counts() -> None
 )
 def test_audio_files_and_video_are_refused_whatever_the_image_cap(part: object) -> None:
     with pytest.raises(UnboundedError, match="audio, files and video") as refusal:
-        input_tokens_max(chat([part]), image_tokens=1_600)
+        input_tokens_max(chat([part]), caps=MediaCaps(1_600))
     assert refusal.value.field == "messages[0].content[0]"
 
 
@@ -264,7 +263,7 @@ def test_what_the_provider_adds_is_refused_by_its_field(
     fields: dict[str, object], field: str
 ) -> None:
     with pytest.raises(UnboundedError) as refusal:
-        input_tokens_max(chat("hello", **fields), image_tokens=1_600)
+        input_tokens_max(chat("hello", **fields), caps=MediaCaps(1_600))
 
     assert refusal.value.field == field
 
@@ -308,7 +307,7 @@ def test_an_odd_name_of_a_field_is_not_echoed(name: str) -> None:
 def test_the_estimate_is_a_quarter_of_the_bytes_rounded_up() -> None:
     body = chat("hellö", temperature=1)
 
-    assert estimate_input_tokens(body) == -(-compact_bytes(chat("hellö")) // 4)
+    assert estimate_input_tokens(body) == -(-spaced_bytes(chat("hellö")) // 4)
 
 
 def test_the_estimate_answers_where_the_bound_refuses() -> None:
@@ -333,17 +332,3 @@ def test_the_estimate_answers_where_the_bound_refuses() -> None:
 )
 def test_the_dearest_cache_write_is_found_anywhere(body: dict[str, object], ttl: object) -> None:
     assert cache_write_ttl(body) == ttl
-
-
-@pytest.mark.parametrize(
-    ("fields", "choices"),
-    [({}, 1), ({"n": None}, 1), ({"n": 3}, 3), ({"n": 2, "best_of": 5}, 5), ({"best_of": 1}, 1)],
-)
-def test_choices_are_the_larger_of_n_and_best_of(fields: dict[str, object], choices: int) -> None:
-    assert choice_count(fields) == choices
-
-
-@pytest.mark.parametrize("value", [0, -1, True, 2.0, "3", [1]])
-def test_a_number_of_choices_that_is_not_a_positive_integer_is_refused(value: object) -> None:
-    with pytest.raises(UnboundedError, match="n has no bound: it must be a positive integer"):
-        choice_count({"n": value})

@@ -1,12 +1,18 @@
 """A call for the router's name: which model serves it, and what it may cost."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from spendgate.adapters.price_book import load_price_book
+from spendgate.domain.budget import Policy
+from spendgate.domain.upstream import Router
+from spendgate.gateway.offered_models import offered_models
 from spendgate.gateway.ports import TokenClaims
-from spendgate.gateway.wire import EMBEDDINGS
+from spendgate.gateway.rules import Rules
+from spendgate.gateway.wire import CHAT, EMBEDDINGS
 
 # One call of "hi" with 100 tokens at most costs up to about 2.1 mUSD on big, 0.7 on mid, 0.2 on
 # small.
@@ -180,3 +186,36 @@ def test_a_held_candidate_is_worth_waiting_for(
     refused = routed(opened)
     assert (refused.status, refused.body["error"]["code"]) == (402, "budget_held")
     assert refused.body["budget"]["needed_for_model"] == "small"
+
+
+def test_explaining_a_routed_call_names_what_would_serve_it(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    body = {
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 100,
+        "custom_inputs": {"model": "auto", "user": "alice"},
+    }
+    candidates = router("priority", "big", "mid", "small")
+
+    chosen = gate(budget(limit_usd=MID), router=candidates).gateway.explain(CHAT, body)
+    refused = gate(budget(limit_usd="0.000001"), router=candidates).gateway.explain(CHAT, body)
+
+    assert (chosen["model_requested"], chosen["decision"]) == ("auto", "allow")
+    assert chosen["model_served"] == "mid"
+    assert chosen["models_in_turn"] == ["big", "mid", "small"]
+    assert (refused["decision"], refused["needed_for_model"]) == ("refuse", "small")
+
+
+def test_the_router_is_offered_beside_what_it_chooses_from() -> None:
+    book = load_price_book()
+    models = ("databricks-dbrx-instruct", "databricks-mixtral-8x7b-instruct")
+    at = datetime(2026, 11, 10, tzinfo=UTC)
+
+    named = Rules(Policy(router=Router(candidates=models)), book)
+    nameless = Rules(Policy(router=Router(candidates=("no-such-model",))), book)
+
+    offered = dict(offered_models(named, "global", at))
+    assert offered.keys() == {"auto", *models}
+    assert offered["auto"] == offered[models[0]]
+    assert offered_models(nameless, "global", at) == ()

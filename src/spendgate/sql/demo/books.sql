@@ -2,6 +2,7 @@
 SELECT
   event_id,
   hold_id,
+  kind,
   occurred_at,
   cost_usd,
   budget_ids,

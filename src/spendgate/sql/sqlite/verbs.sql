@@ -23,8 +23,7 @@ WHERE a.budget_id = asked.column1
   AND a.stripe = 0
 
 -- name: insert_balance
-INSERT INTO balance (budget_id, scope_value, period, held, touched_at, entries)
-VALUES (?, ?, ?, ?, ?, 1)
+INSERT INTO balance (budget_id, scope_value, period, held, touched_at) VALUES (?, ?, ?, ?, ?)
 
 
 -- name: insert_hold
@@ -36,11 +35,7 @@ UPDATE hold SET state = ?, charged = ?, events = ? WHERE hold_id = ?
 
 -- name: move_balances
 UPDATE balance
-SET
-  spent = spent + ?,
-  held = held + ?,
-  touched_at = max(touched_at, ?),
-  entries = entries + ?
+SET spent = spent + ?, held = held + ?, touched_at = ?
 WHERE bal_id IN ({ids})
 
 -- name: insert_event
