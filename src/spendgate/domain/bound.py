@@ -117,6 +117,21 @@ def estimate_input_tokens(body: Mapping[str, object], *, image_tokens: int = 0) 
     return -(-_utf8_bytes(spaced_json(prompt)) // 4) + image_tokens * len(media)
 
 
+def output_tokens_min(body: Mapping[str, object]) -> tuple[str, int] | None:
+    """Find the fewest output tokens a request can do with, and the field that says so.
+
+    A model server refuses a `max_tokens` that isn't above the thinking budget or is below
+    `min_tokens`, so that a call is never shrunk that far.
+    """
+    asked = (
+        ("thinking.budget_tokens", fields(body.get("thinking")).get("budget_tokens"), 1),
+        ("reasoning.max_tokens", fields(body.get("reasoning")).get("max_tokens"), 1),
+        ("min_tokens", body.get("min_tokens"), 0),
+    )
+    floors = [(field, value + more) for field, value, more in asked if type(value) is int]
+    return max(floors, key=lambda floor: floor[1], default=None)
+
+
 def cache_write_ttl(body: Mapping[str, object]) -> Literal["5m", "1h"] | None:
     """Find the dearest cache write that the request asks for; None means that it asks for none.
 
@@ -205,4 +220,5 @@ __all__ = [
     "cache_write_ttl",
     "estimate_input_tokens",
     "input_tokens_max",
+    "output_tokens_min",
 ]

@@ -11,6 +11,7 @@ from spendgate.domain.bound import (
     cache_write_ttl,
     estimate_input_tokens,
     input_tokens_max,
+    output_tokens_min,
 )
 from spendgate.domain.budget import Claim, ModelLimits, Policy
 from spendgate.domain.decision import Candidate, Granted, Position, decide_at
@@ -71,6 +72,7 @@ class Offers:
         if rates is None:
             return None
         wanted = self._tokens_wanted(model, limits)
+        floor = self._floor(wanted)
         output_pico = rates.output_pico_per_token * self._call.choices if wanted else 0
         expected_output = min(wanted, self._terms.expected_output_tokens)
         return Candidate(
@@ -82,7 +84,7 @@ class Offers:
                 self._expected_input * rates.input_pico_per_token + expected_output * output_pico
             ),
             price_version=rates.price_version,
-            floor_tokens=limits.min_output_tokens or 0,
+            floor_tokens=max(limits.min_output_tokens or 0, floor),
             upstream=None if server is None else server.name,
             geo=geo,
         )
@@ -177,6 +179,20 @@ class Offers:
             except UnboundedError as error:
                 raise InvalidRequestError(str(error), error.field) from None
         return self._bounds[key]
+
+    def _floor(self, wanted: int) -> int:
+        """Return the output below which the server would refuse the call."""
+        least = output_tokens_min(self._call.body)
+        if least is None or not wanted:
+            return 0
+        field, floor = least
+        if floor > wanted:
+            raise InvalidRequestError(
+                f"{field} needs max_tokens of at least {floor}, and this call has {wanted}; raise "
+                "max_tokens or lower it",
+                field,
+            )
+        return floor
 
     def _geo(self, model: str) -> str:
         server = self._server_of(model)

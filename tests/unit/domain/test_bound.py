@@ -14,6 +14,7 @@ from spendgate.domain.bound import (
     cache_write_ttl,
     estimate_input_tokens,
     input_tokens_max,
+    output_tokens_min,
 )
 from spendgate.domain.rendering import layout_bytes
 
@@ -332,3 +333,22 @@ def test_the_estimate_answers_where_the_bound_refuses() -> None:
 )
 def test_the_dearest_cache_write_is_found_anywhere(body: dict[str, object], ttl: object) -> None:
     assert cache_write_ttl(body) == ttl
+
+
+@pytest.mark.parametrize(
+    ("fields", "least"),
+    [
+        ({}, None),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+            ("thinking.budget_tokens", 1025),
+        ),
+        ({"reasoning": {"max_tokens": 500}, "min_tokens": 100}, ("reasoning.max_tokens", 501)),
+        ({"min_tokens": 100}, ("min_tokens", 100)),
+        ({"thinking": "odd", "min_tokens": True, "reasoning": {"max_tokens": "9"}}, None),
+    ],
+)
+def test_the_least_output_is_what_the_server_would_insist_on(
+    fields: dict[str, object], least: object
+) -> None:
+    assert output_tokens_min(fields) == least

@@ -200,3 +200,29 @@ def test_before_the_soft_cap_all_tools_stay(
 
     assert opened.upstream.bodies[0]["tools"] == TOOLS
     assert reply.body["spend"]["tools_disabled"] == []
+
+
+def test_a_thinking_budget_must_be_inside_max_tokens(gate: Callable[..., Any]) -> None:
+    opened = gate()
+    thinking = {"type": "enabled", "budget_tokens": 2000}
+
+    refused = opened.chat(max_tokens=2000, thinking=thinking)
+    allowed = opened.chat(max_tokens=2001, thinking=thinking)
+
+    assert (refused.status, refused.body["error"]["param"]) == (400, "thinking.budget_tokens")
+    assert "at least 2001" in refused.body["error"]["message"]
+    assert allowed.status == 200
+
+
+def test_a_call_is_never_shrunk_below_its_thinking_budget(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    # $0.02 pays for about 1,300 tokens of output: enough for the call, too few for its thoughts.
+    opened = gate(budget(limit_usd="0.02", min_output_tokens=100))
+
+    fitted = opened.chat(max_tokens=4000)
+    refused = opened.chat(max_tokens=4000, thinking={"type": "enabled", "budget_tokens": 2000})
+
+    assert fitted.body["spend"]["decision"] == "fit"
+    assert refused.status == 402
+    assert len(opened.upstream.bodies) == 1
