@@ -153,6 +153,7 @@ def _read_report(raw: object, unsplit_write_ttl: Literal["5m", "1h"]) -> _Report
     report = _object(raw, "usage")
     if report is None:
         raise UsageError("usage is missing")
+    _refuse_tool_fees(report)
     prompt, is_prompt_doubtful = _read_whole(report, "prompt_tokens", "input_tokens")
     if prompt is None:
         raise UsageError("usage has neither prompt_tokens nor input_tokens")
@@ -187,6 +188,13 @@ def _read_report(raw: object, unsplit_write_ttl: Literal["5m", "1h"]) -> _Report
         or is_split_doubtful
         or is_contradictory,
     )
+
+
+def _refuse_tool_fees(report: Mapping[str, object]) -> None:
+    """Refuse a usage that is more than tokens: a search the provider ran has a price of its own."""
+    tools = _object(report.get("server_tool_use"), "server_tool_use") or {}
+    if any(_count(tools, name) for name in tools):
+        raise UsageError("server_tool_use is billed beside the tokens and has no price in the book")
 
 
 def _resolve_report(report: _Report) -> ParsedUsage:

@@ -346,3 +346,12 @@ def test_a_completion_count_that_never_came_is_not_taken_for_an_embedding() -> N
 
     with pytest.raises(UsageError, match="not complete"):
         parse_usage(merged)
+
+
+def test_tools_that_the_provider_ran_make_a_usage_unpriced() -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+
+    with pytest.raises(UsageError, match="server_tool_use"):
+        parse_usage({**usage, "server_tool_use": {"web_search_requests": 3}})
+    for none in (None, {}, {"web_search_requests": 0}):
+        assert parse_usage({**usage, "server_tool_use": none}).usage.output_tokens == 5
