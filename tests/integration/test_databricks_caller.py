@@ -273,6 +273,8 @@ class Gate:
         self.vouched.append(vouched)
         return Reply(200, {})
 
+    stream = handle
+
 
 def test_the_served_model_passes_its_caller_on(
     workspace: Workspace, pass_on: Callable[..., None], caller: DatabricksCaller
@@ -288,9 +290,9 @@ def test_the_served_model_passes_its_caller_on(
     assert gate.vouched == [None, {"user": "ann@acme.com"}]
     workspace.status = 403
     pass_on(BOB)
-    refused: Any = model._reply(body)
+    refused: Any = model._answered(model._whole, body)
     workspace.status = 500
-    unavailable: Any = model._reply(body)
+    unavailable: Any = model._answered(model._whole, body)
     assert (refused.status, refused.body["error"]["code"]) == (401, "caller_unknown")
     assert (unavailable.status, unavailable.body["error"]["code"]) == (503, "caller_unavailable")
     assert unavailable.body["retryable"] is True

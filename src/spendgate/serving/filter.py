@@ -12,8 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spendgate.serving.denied import ANSWER_SLOT, AnswerSlot
 from spendgate.serving.invocation import explain_invalid
+from spendgate.serving.model_stream import ModelStream
 from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure, send_answer
-from spendgate.web.body import BodyError, check_body, check_headers, read_body
+from spendgate.web.body import BodyError, check_body, check_headers, parse_object, read_body
 
 _logger = logging.getLogger(__name__)
 
@@ -29,8 +30,11 @@ _MESSAGES = {
 class InvocationFilter:
     """Guard one ASGI app."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes_max: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, body_bytes_max: int, stream: ModelStream | None = None
+    ) -> None:
         self._app = app
+        self._stream = stream
         self._body_bytes_max = body_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,9 +52,36 @@ class InvocationFilter:
             if found is None:
                 return
             body = found
+            if self._stream is not None and scope["path"] == "/invocations" and b'"stream"' in body:
+                document = await asyncio.to_thread(_streamed, body)
+                if document is not None:
+                    await self._answer_stream(self._stream, document, receive, send, body)
+                    return
             scope = {**scope, "headers": _as_json(scope)}
             receive = _replay(body, receive)
         await self._forward(scope, receive, send, body)
+
+    async def _answer_stream(
+        self,
+        stream: ModelStream,
+        document: dict[str, object],
+        receive: Receive,
+        send: Send,
+        body: bytes,
+    ) -> None:
+        slot = AnswerSlot()
+        token = ANSWER_SLOT.set(slot)
+        try:
+            await stream.answer(document, slot, receive, send)
+        except ConnectionAbortedError:
+            raise  # it has begun, and can only be broken off
+        except Exception as error:  # noqa: BLE001 - its text may quote the request
+            _logger.error("a stream failed: %s", type(error).__qualname__)
+            is_fault_of_body = not slot.has_reached_model
+            status = 400 if is_fault_of_body else 500
+            await _refuse(send, await _own_words(status, body, is_fault_of_body))
+        finally:
+            ANSWER_SLOT.reset(token)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         check_headers(scope, self._body_bytes_max)
@@ -116,6 +147,15 @@ async def _own_words(status: int, body: bytes, is_fault_of_body: bool) -> BodyEr
 async def _refuse(send: Send, error: BodyError) -> None:
     reply = failure(error.status, str(error), error.field)
     await send_answer(send, reply.status, encode_body(reply.body))
+
+
+def _streamed(body: bytes) -> dict[str, object] | None:
+    """Return the document of a body that asks for a stream."""
+    try:
+        document = parse_object(body)
+    except BodyError:
+        return None  # MLflow finds it too, and is answered for
+    return document if document.get("stream") is True else None
 
 
 def _as_json(scope: Scope) -> list[tuple[bytes, bytes]]:

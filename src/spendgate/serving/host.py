@@ -12,6 +12,8 @@ from spendgate.web.lifespan import Lifespan
 from spendgate.web.server import ServerPlan, bind, call_seconds, check_settings, run_server
 from spendgate.web.worker import WORKER
 
+MODEL_FOLDER = "model"
+
 
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Log the model and serve it until SIGTERM.
@@ -26,7 +28,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
 
         from spendgate.serving.register import log_served_model  # noqa: PLC0415
 
-        model = log_served_model(settings.home / "model")
+        model = log_served_model(settings.home / MODEL_FOLDER)
         timeout = call_seconds(settings)
         # The environment in which `mlflow models serve` starts its server: model and time-out.
         _, environment = scoring_server.get_cmd(str(model), timeout=timeout)
@@ -42,16 +44,25 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
 
 
 def create_app() -> ASGIApp:
-    """Make one worker's app: MLflow's own, as `mlflow models serve` runs it, filtered."""
+    """Make one worker's app: MLflow's own, as `mlflow models serve` runs it, filtered.
+
+    That server never calls `predict_stream`, so the filter does (mlflow issue 12439).
+    """
     quiet_mlflow()
-    from mlflow.pyfunc.scoring_server.app import app  # noqa: PLC0415 - importing it loads the model
+    from mlflow.pyfunc import load_model, scoring_server  # noqa: PLC0415
 
     from spendgate.serving.filter import InvocationFilter  # noqa: PLC0415
+    from spendgate.serving.model_stream import ModelStream  # noqa: PLC0415
 
     quiet_mlflow()  # importing mlflow has set its log level anew
     settings = Settings()
+    model = load_model(str(settings.home / MODEL_FOLDER))
     return Lifespan(
-        InvocationFilter(app, body_bytes_max=settings.body_bytes_max),
+        InvocationFilter(
+            scoring_server.init(model),
+            body_bytes_max=settings.body_bytes_max,
+            stream=ModelStream(model.predict_stream, seconds=settings.client_seconds),
+        ),
         threads=settings.serving_threads,
         start=WORKER.gateway,
         close=WORKER.close,

@@ -4,8 +4,9 @@
 """The MLflow model: one request in, the gateway's answer out."""
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Protocol, cast
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from typing import Protocol, TypeVar, cast
 
 from mlflow.pyfunc.model import PythonModel
 
@@ -19,15 +20,16 @@ from spendgate.errors import (
     SpendgateError,
 )
 from spendgate.gateway.reply import Reply, caller_refusal
+from spendgate.gateway.stream_chunk import StreamChunk
 from spendgate.gateway.wire import Host
 from spendgate.serving.denied import ANSWER_SLOT, DeniedError
 from spendgate.serving.invocation import raw_body, route_of
 from spendgate.serving.quiet import quiet_mlflow
-from spendgate.web.answer import INTERNAL_MESSAGE, failure
+from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure
 from spendgate.web.worker import WORKER
 
 _logger = logging.getLogger(__name__)
-
+Answer = TypeVar("Answer")
 
 Caller = Callable[[], Mapping[str, str]]
 """Asks the platform who calls."""
@@ -47,6 +49,17 @@ class Handler(Protocol):
         """Answer one request."""
         ...
 
+    def stream(
+        self,
+        route: str,
+        body: dict[str, object],
+        *,
+        host: Host,
+        vouched: Mapping[str, str] | None = None,
+    ) -> Reply | Generator[StreamChunk]:
+        """Answer one request that asks for a stream."""
+        ...
+
 
 class Answering:
     """Pass each request to a gateway.
@@ -64,17 +77,51 @@ class Answering:
         slot = ANSWER_SLOT.get()
         if slot is not None:
             slot.has_reached_model = True
-        reply = self._reply(cast("object", model_input))
+        reply = self._answered(self._whole, cast("object", model_input))
         if reply.status != 200:
             raise DeniedError(reply.status, reply.body)
         return reply.body
 
-    def _reply(self, model_input: object) -> Reply:
+    def predict_stream(self, context, model_input, params=None):  # noqa: ARG002 - MLflow's
+        """Answer one request in pieces.
+
+        A server asks for the first piece when it has sent its status already, so a refusal is a
+        piece too: the first and only one, without choices.
+        """
+        slot = ANSWER_SLOT.get()
+        if slot is not None:
+            slot.has_reached_model = True
+        answer = self._answered(self._streamed, cast("object", model_input))
+        if not isinstance(answer, Reply):
+            with closing(answer):  # a server that gives up tells it to the gateway at once
+                yield from (chunk.document for chunk in answer if chunk.document is not None)
+        elif answer.chunks is not None:
+            yield from (chunk.document for chunk in answer.chunks if chunk.document is not None)
+        else:
+            if slot is not None:
+                slot.status, slot.body = answer.status, encode_body(answer.body)
+            no_choices: dict[str, object] = {"choices": []}
+            yield no_choices | answer.body
+
+    def _whole(self, body: dict[str, object], vouched: Mapping[str, str] | None) -> Reply:
+        return self._handler().handle(route_of(body), body, host=Host.ENDPOINT, vouched=vouched)
+
+    def _streamed(
+        self, body: dict[str, object], vouched: Mapping[str, str] | None
+    ) -> Reply | Generator[StreamChunk]:
+        asked = {**body, "stream": True}  # the platform may have read and dropped it
+        return self._handler().stream(route_of(asked), asked, host=Host.ENDPOINT, vouched=vouched)
+
+    def _answered(
+        self,
+        ask: Callable[[dict[str, object], Mapping[str, str] | None], Answer],
+        model_input: object,
+    ) -> Answer | Reply:
         try:
             body = raw_body(model_input)
             # Here, because the platform tells the caller to this thread only.
             vouched = None if self._caller is None else self._caller()
-            return self._handler().handle(route_of(body), body, host=Host.ENDPOINT, vouched=vouched)
+            return ask(body, vouched)
         except InvalidRequestError as error:
             return failure(400, str(error), error.field)
         except (CallerError, CallerUnavailableError) as error:

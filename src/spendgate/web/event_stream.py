@@ -27,15 +27,15 @@ class EventStream:
 
     async def send_whole(self, chunks: Iterable[StreamChunk], headers: Mapping[str, str]) -> None:
         """Send a stream that is there already."""
-        await self._deliver(_start(headers))
-        await self._deliver(_body(chunks, more=False))
+        await self._deliver(start_message(headers))
+        await self._deliver(body_message(chunks, more=False))
 
     async def send_call(self, call: StreamedCall, headers: Mapping[str, str]) -> None:
         """Send a begun stream to its end; without a client it is read on as its budgets say."""
-        await self._deliver(_start(headers))
+        await self._deliver(start_message(headers))
         while chunks := await call.read():
-            await self._deliver(_body(chunks, more=True))
-        await self._deliver(_body((), more=False))
+            await self._deliver(body_message(chunks, more=True))
+        await self._deliver(body_message((), more=False))
 
     def attend(self, call: StreamedCall) -> "asyncio.Task[None]":
         """Tell the call when the client leaves; ASGI says so only to those who listen."""
@@ -63,11 +63,13 @@ class EventStream:
             self._call.leave()
 
 
-def _start(headers: Mapping[str, str]) -> Message:
+def start_message(headers: Mapping[str, str]) -> Message:
+    """Return the message that begins a stream."""
     own = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
     return {"type": "http.response.start", "status": 200, "headers": [*_HEADERS, *own]}
 
 
-def _body(chunks: Iterable[StreamChunk], *, more: bool) -> Message:
+def body_message(chunks: Iterable[StreamChunk], *, more: bool) -> Message:
+    """Return the message that carries chunks."""
     body = b"".join(chunk.event for chunk in chunks)
     return {"type": "http.response.body", "body": body, "more_body": more}

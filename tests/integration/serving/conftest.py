@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 
 from spendgate.config import Settings
 from spendgate.gateway.reply import Reply
+from spendgate.gateway.stream_chunk import StreamChunk
 from spendgate.gateway.wire import Host
 
 with warnings.catch_warnings():
@@ -36,6 +37,7 @@ models:
   databricks-claude-haiku-4-5: {image_tokens: 1600}
 budgets:
   - {id: rich, scope: {user: rich}, limit_usd: 1000}
+  - {id: closer, scope: {user: closer}, limit_usd: 1000, on_client_abort: close}
   - {id: poor, scope: {user: poor}, limit_usd: 0.000001}
 """
 
@@ -47,6 +49,8 @@ class FakeGateway:
     calls: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     reply: Reply | Exception = field(default_factory=lambda: Reply(200, {"choices": []}))
     before: Callable[[], None] = lambda: None
+    chunks: list[StreamChunk] | None = None
+    is_closed: bool = False
     vouched: object = None
 
     def handle(
@@ -59,6 +63,20 @@ class FakeGateway:
         if isinstance(self.reply, Exception):
             raise self.reply
         return self.reply
+
+    def stream(
+        self, route: str, body: dict[str, object], *, host: Host, vouched: object = None
+    ) -> Reply | Generator[StreamChunk]:
+        if self.chunks is None:
+            return self.handle(route, body, host=host, vouched=vouched)
+        self.calls.append((route, body))
+        return self._pieces(self.chunks)
+
+    def _pieces(self, chunks: list[StreamChunk]) -> Generator[StreamChunk]:
+        try:
+            yield from chunks
+        finally:
+            self.is_closed = True
 
 
 @pytest.fixture(scope="session")
@@ -160,6 +178,19 @@ def upstream(recorder_process: Recorder) -> Recorder:
     recorder_process.answers.clear()
     recorder_process.meeting = None
     return recorder_process
+
+
+@pytest.fixture(scope="session")
+def start_simulated(
+    tmp_path_factory: pytest.TempPathFactory, simulator: str
+) -> Callable[..., "HostProcess"]:
+    """Start hosts straight in front of the simulator."""
+
+    def start(kind: str, **options: object) -> "HostProcess":
+        home = tmp_path_factory.mktemp(kind)
+        return start_host(kind, home, simulator, **{"workers": 1, **options})  # type: ignore[arg-type]
+
+    return start
 
 
 @dataclass(frozen=True)
