@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.config import SQLITE_SCHEME, Settings
 from spendgate.domain.price import PriceBook
+from spendgate.domain.upstream import UpstreamKind
 from spendgate.errors import HostError, PriceError, SpendgateError
 from spendgate.gateway.drain import FlushReport, flush_outbox
 from spendgate.gateway.narrowing import Narrowing
@@ -132,7 +134,10 @@ def build_gateway(
     from spendgate.gateway.gateway import Gateway  # noqa: PLC0415
 
     upstream = upstream or open_upstream(settings)
-    if upstream is None and not ledger.policies.policy().upstreams:
+    named = ledger.policies.policy().upstreams
+    if any(one.kind is UpstreamKind.DATABRICKS and one.key is None for one in named):
+        import_module("spendgate.adapters.workspace_key")  # half a second, so not in a call
+    if upstream is None and not named:
         raise HostError(
             "no model server: give --upstream URL, set SPENDGATE_UPSTREAM_URL, or name upstreams "
             "in the policy file"

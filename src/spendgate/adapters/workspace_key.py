@@ -76,7 +76,6 @@ class WorkspaceKey:
         if not isinstance(found, _Fetch):
             return found
         if not found.done.wait(self._timeout_seconds):
-            self._abandon(found)
             raise CredentialsError(
                 f"the workspace gave no token within {self._timeout_seconds:g} s; check "
                 "DATABRICKS_HOST and the network"
@@ -114,6 +113,7 @@ class WorkspaceKey:
             if self._fetch is None:
                 self._fetch = self._started(now)
             elif now - self._fetch.started_at >= self._timeout_seconds:
+                # Who waited for it has given up, and it may never end.
                 self._leave(self._fetch)
                 self._fetch = self._started(now)
             if self._headers is not None and age < USABLE_SECONDS:
@@ -133,12 +133,6 @@ class WorkspaceKey:
         # What hangs may hold a lock inside its Config, so the next one gets a Config of its own.
         self._stuck.append(fetch)
         self._config = None
-
-    def _abandon(self, fetch: _Fetch) -> None:
-        with self._lock:
-            if self._fetch is fetch:
-                self._leave(fetch)
-                self._fetch = None
 
     def _run(self, fetch: _Fetch, config: Config | None) -> None:
         try:

@@ -138,6 +138,25 @@ def test_a_refused_token_is_renewed_once_in_a_while(workspace: "Workspace") -> N
     assert key.renew(second)
 
 
+def test_what_was_asked_for_before_a_refusal_is_not_used_after_it(
+    workspace: "Workspace",
+) -> None:
+    workspace.expires_in = 5
+    clock = SettableClock()
+    key = WorkspaceKey(workspace.url, clock=clock)
+    first = key()
+    clock.now += FRESH_SECONDS
+    workspace.answers.clear()
+    assert key.ready() == first  # and a new one is asked for
+
+    assert key.renew(first)
+    workspace.answers.set()
+    settled(key)
+
+    assert key.ready() is None
+    assert key() == {"authorization": f"Bearer {workspace.tokens[-1]}"}
+
+
 def test_a_workspace_that_is_away_is_told_without_its_configuration(
     monkeypatch: pytest.MonkeyPatch, workspace: "Workspace"
 ) -> None:
