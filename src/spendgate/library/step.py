@@ -62,6 +62,13 @@ class Step:
         return self._admitted.granted.tools_disabled
 
     @property
+    def is_narrowed(self) -> bool:
+        """Whether less was granted than asked: another model, fewer tokens or fewer tools."""
+        admitted = self._admitted
+        is_other = self.model != admitted.prepared.call.model
+        return is_other or admitted.max_tokens_source == "fit" or bool(self.tools_disabled)
+
+    @property
     def body(self) -> dict[str, object]:
         """The request with model, `max_tokens` and tools as granted: ready for the model's API."""
         ours = ("usage_context", "client_request_id")  # only Databricks' servers know them

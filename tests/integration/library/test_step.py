@@ -64,9 +64,13 @@ def test_a_call_without_a_report_is_charged_in_full(budgets: Budgets, raises: bo
     assert usd(step.spend, "cost_usd") == usd(step.spend, "reserved_usd") == spent_usd(budgets) > 0
 
 
-def test_a_report_that_cannot_be_read_is_charged_in_full(budgets: Budgets) -> None:
+@pytest.mark.parametrize("others", [[], [{"prompt_tokens": 9, "completion_tokens": 1}]])
+def test_a_report_that_cannot_be_read_is_charged_in_full(
+    budgets: Budgets, others: list[object]
+) -> None:
     with budgets.step(agent="a", model=SONNET, messages=MESSAGES) as step:
-        step.report({"usage": {"prompt_tokens": "many"}})
+        for report in [*others, {"usage": {"prompt_tokens": "many"}}]:
+            step.report(report)
 
     assert usd(step.spend, "cost_usd") == usd(step.spend, "reserved_usd") == spent_usd(budgets) > 0
 
