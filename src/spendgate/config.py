@@ -137,6 +137,10 @@ class Settings(BaseSettings):
     ledger_connection_seconds: Seconds = 1800.0
     """Age at which a connection to a shared ledger is renewed: half a Lakebase token's life."""
 
+    ledger_retention_seconds: Seconds = 604_800.0
+    """How long an ended, delivered hold stays in the ledger for late evidence and repeated
+    idempotency keys: seven days, longer than a reconciliation takes."""
+
     host_flushes: bool | None = None
     """Whether a host delivers the outbox to its own tables; None: of an embedded ledger only. The
     events of a shared one belong in one place, so that one drain job delivers them."""

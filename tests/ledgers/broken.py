@@ -59,7 +59,7 @@ class SettleTwice(MemoryLedger):
     def _settle(self, state: MemoryState, settlement: Settlement) -> Settled:
         hold = state.holds.get(settlement.hold_id)
         if hold is not None and hold.state is HoldState.SETTLED:
-            state.move(hold.keys, settlement.charge.cost_nano or 0, 0)
+            state.move(hold.keys, settlement.charge.cost_nano or 0, 0, settlement.at)
         return super()._settle(state, settlement)
 
 
@@ -79,7 +79,7 @@ class RefusalHolds(MemoryLedger):
     def _reserve(self, state: MemoryState, request: ReserveRequest) -> Verdict:
         verdict = super()._reserve(state, request)
         if isinstance(verdict, Refused):
-            state.move([request.claims[0].keys[0]], 0, 1)
+            state.move([request.claims[0].keys[0]], 0, 1, request.facts.occurred_at)
         return verdict
 
 
@@ -144,7 +144,7 @@ class OneBudgetForgotten(MemoryLedger):
     def _hold(self, state: MemoryState, request: ReserveRequest, granted: Granted) -> None:
         super()._hold(state, request, granted)
         hold: MemoryHold = state.holds[request.hold_id]
-        state.move(hold.keys[-1:], 0, -hold.amount_nano)
+        state.move(hold.keys[-1:], 0, -hold.amount_nano, hold.facts.occurred_at)
         state.holds[request.hold_id] = replace(hold, keys=hold.keys[:-1])
 
 

@@ -26,7 +26,7 @@ class AdjustsTwice(MemoryLedger):
         outcome = super()._adjust(state, adjustment)
         change = adjustment.change
         if isinstance(outcome, Adjusted) and not outcome.moved and isinstance(change, Booking):
-            state.move(change.keys, change.amount_nano, 0)
+            state.move(change.keys, change.amount_nano, 0, adjustment.at)
         return outcome
 
 
@@ -46,9 +46,9 @@ class CreditsWithoutEnd(MemoryLedger):
     def _adjust(self, state: MemoryState, adjustment: Adjustment) -> AdjustmentOutcome:
         change = adjustment.change
         keys = change.keys if isinstance(change, Booking) else ()
-        state.move(keys, 10**9, 0)
+        state.move(keys, 10**9, 0, adjustment.at)
         outcome = super()._adjust(state, adjustment)
-        state.move(keys, -(10**9), 0)
+        state.move(keys, -(10**9), 0, adjustment.at)
         return outcome
 
 
@@ -84,7 +84,7 @@ class TransferOnlyTakes(MemoryLedger):
         outcome = super()._adjust(state, adjustment)
         change = adjustment.change
         if isinstance(outcome, Adjusted) and outcome.moved and isinstance(change, Transfer):
-            state.move(change.keys, -outcome.amount_nano, 0)
+            state.move(change.keys, -outcome.amount_nano, 0, adjustment.at)
         return outcome
 
 

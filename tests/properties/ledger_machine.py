@@ -123,7 +123,7 @@ class LedgerMachine(RuleBasedStateMachine):
         ttl: int,
         death: str | None,
     ) -> None:
-        hold_id = f"h{len(self.model.holds)}" if again is None else self.hold_id(again)
+        hold_id = f"h{len(self.model.everything)}" if again is None else self.hold_id(again)
         request = self.request(hold_id, body, amount, user, session, ttl)
 
         verdicts = self.dying(death, lambda: self.ledger.reserve([request]))
@@ -137,7 +137,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(amount=amounts, user=users)
     def reserve_under_an_old_policy(self, amount: int, user: str) -> None:
         policy = self.old_policy
-        request = self.request(f"h{len(self.model.holds)}", "a", amount, user, None, 60, policy)
+        request = self.request(
+            f"h{len(self.model.everything)}", "a", amount, user, None, 60, policy
+        )
 
         (verdict,) = self.ledger.reserve([request])
 
@@ -248,6 +250,8 @@ class LedgerMachine(RuleBasedStateMachine):
             if name != "each-session" or nano <= limit:
                 continue
             before = (name, value, day_before(period))
+            if before in self.model.dropped:
+                continue
             if not {before, (name, value, period)} & self.model.added.keys():
                 assert nano - limit <= min(CARRY_MAX, limit - used.get(before, limit))
 
@@ -263,7 +267,7 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             rows = self.rows_of_the_tables()
         assert len({event_id for event_id, _, _ in rows}) == len(rows)
-        delivered = dict.fromkeys(self.model.holds, 0)
+        delivered = dict.fromkeys(self.model.everything, 0)
         for _, hold_id, cost in rows:
             delivered[hold_id] = delivered.get(hold_id, 0) + cost
         assert delivered == self.model.charged

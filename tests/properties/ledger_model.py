@@ -75,6 +75,13 @@ class Model:
         self.touched: set[Key] = set()
         self.adjustments: dict[str, tuple[object, str, int]] = {}
         self.added: dict[Key, int] = {}
+        self.forgotten: dict[str, ModelHold] = {}
+        self.dropped: set[Key] = set()
+
+    @property
+    def everything(self) -> dict[str, ModelHold]:
+        """All holds, those that were collected among them."""
+        return self.holds | self.forgotten
 
     def allowed(self, key: Key) -> int:
         """Return the limit in force at an admission, and what was added without one."""
@@ -82,7 +89,7 @@ class Model:
 
     @property
     def charged(self) -> dict[str, int]:
-        return {name: hold.charged for name, hold in self.holds.items()}
+        return {name: hold.charged for name, hold in self.everything.items()}
 
     def keys(self, at: datetime, user: str, session: str | None) -> list[Key]:
         day = at.astimezone(NEW_YORK).date().isoformat()
@@ -117,7 +124,7 @@ class Model:
     def sums(self) -> dict[Key, tuple[int, int]]:
         """Return spent and held of every balance that anything ever moved."""
         sums: dict[Key, tuple[int, int]] = dict.fromkeys(self.touched, (0, 0))
-        for hold in self.holds.values():
+        for hold in self.everything.values():
             held = hold.amount if hold.state == "held" else 0
             for key in hold.keys:
                 spent_before, held_before = sums.get(key, (0, 0))
@@ -127,7 +134,7 @@ class Model:
     def exposures(self) -> dict[Key, int]:
         """Return what may have been billed, per balance."""
         sums: dict[Key, int] = {}
-        for hold in self.holds.values():
+        for hold in self.everything.values():
             for key in hold.keys:
                 sums[key] = sums.get(key, 0) + hold.exposure
         return sums
@@ -246,6 +253,23 @@ class Model:
         if hold is None:
             return "unknown_hold"
         return "hold_in_flight" if hold.state == "held" else None
+
+    def forget(self, names: set[str]) -> None:
+        """Collect holds: what they were charged stays in the balances."""
+        self.forgotten |= {name: self.holds.pop(name) for name in names}
+        self.adjustments = {
+            name: made for name, made in self.adjustments.items() if made[1] not in names
+        }
+
+    def drop(self, keys: set[Key]) -> None:
+        """Collect balances that no hold names any more."""
+        self.touched -= keys
+        self.dropped |= keys
+        for hold in self.forgotten.values():
+            hold.keys = [key for key in hold.keys if key not in keys]
+        for key in keys:
+            self.admitted_under.pop(key, None)
+            self.added.pop(key, None)
 
     def spent(self, key: Key) -> int:
         return self.sums().get(key, (0, 0))[0]

@@ -9,8 +9,10 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.ledgers.broken import BROKEN, SOUND, Parts
 from tests.ledgers.broken_adjustments import BROKEN_ADJUSTMENTS
+from tests.ledgers.broken_collections import BROKEN_COLLECTIONS
 from tests.ledgers.crashing import CrashingPostgresStore, CrashingSqliteStore, Passing
 from tests.properties.adjusting_machine import AdjustingMachine
+from tests.properties.collecting_machine import CollectingMachine
 
 from spendgate.adapters.delta_sink import DeltaSink
 from spendgate.adapters.memory_ledger import MemoryLedger
@@ -22,6 +24,7 @@ from spendgate.gateway.ports import SpendSink
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
 
+ALL_BROKEN = BROKEN | BROKEN_ADJUSTMENTS | BROKEN_COLLECTIONS
 LIVES = settings(max_examples=50, stateful_step_count=40)
 FEW_LIVES = settings(max_examples=8, stateful_step_count=25)
 
@@ -86,7 +89,7 @@ class PostgresLife:
             self._open.pop().close()
 
 
-class DeltaMachine(AdjustingMachine):
+class DeltaMachine(CollectingMachine):
     """Flushes into real Delta tables."""
 
     sink_in = staticmethod(lambda folder: DeltaSink(folder / "delta"))
@@ -104,7 +107,7 @@ class DeltaMachine(AdjustingMachine):
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_ledger_does_what_the_model_does(store: Any) -> None:
-    class Machine(AdjustingMachine):
+    class Machine(CollectingMachine):
         life = store
 
     run_state_machine_as_test(Machine, settings=LIVES)
@@ -112,7 +115,7 @@ def test_a_ledger_does_what_the_model_does(store: Any) -> None:
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_bill_above_its_bound_is_booked_as_it_is(store: Any) -> None:
-    class Machine(AdjustingMachine):
+    class Machine(CollectingMachine):
         life = store
         overrun_max = 40
 
@@ -124,7 +127,7 @@ def test_the_same_lives_on_a_server(postgres: "PostgresServer", overrun: int) ->
     class Life(PostgresLife):
         server, url = postgres, postgres.new_database()
 
-    class Machine(AdjustingMachine):
+    class Machine(CollectingMachine):
         life = Life
         overrun_max = overrun
 
@@ -138,16 +141,18 @@ def test_real_delta_tables_hold_what_the_ledger_holds() -> None:
     run_state_machine_as_test(Machine, settings=FEW_LIVES)
 
 
-@pytest.mark.parametrize("name", BROKEN | BROKEN_ADJUSTMENTS)
+@pytest.mark.parametrize("name", ALL_BROKEN)
 def test_a_broken_ledger_is_caught(name: str) -> None:
-    parts = (BROKEN | BROKEN_ADJUSTMENTS)[name]
+    parts = ALL_BROKEN[name]
 
     class BrokenLife(MemoryLife):
         pass
 
     BrokenLife.parts = parts
 
-    class Machine(AdjustingMachine):
+    machine = CollectingMachine if name in BROKEN_COLLECTIONS else AdjustingMachine
+
+    class Machine(machine):  # type: ignore[valid-type, misc]  # chosen above
         life = BrokenLife
 
         @staticmethod

@@ -313,6 +313,36 @@ def test_scenario_36_the_sink_is_away_for_hours(stage: Stage) -> None:
     assert sum(event.cost_nano for event in sink.events) == stage.billed
 
 
+def test_scenario_38_what_is_old_is_collected_while_a_hold_of_its_window_is_open(
+    stage: Stage,
+) -> None:
+    stage.budget(PLENTY, "day")
+    gateway = stage.process()
+    running = stage.admitted(gateway)
+    stage.finish(gateway, stage.admitted(gateway))
+    stage.wait(days=10)
+    stage.finish(gateway, stage.admitted(gateway))  # traffic, which says what day it is
+    flush_outbox(stage.ledger.outbox, VersionedSink(), stage.ledger.ledger_id, 10)
+
+    first = stage.ledger.collect(stage.at, timedelta(days=7))
+    held = stage.held
+    stage.finish(gateway, running)
+    flush_outbox(stage.ledger.outbox, VersionedSink(), stage.ledger.ledger_id, 10)
+    stage.wait(days=10)
+    stage.finish(gateway, stage.admitted(gateway))
+    second = stage.ledger.collect(stage.at, timedelta(days=7))
+
+    assert (first.holds, first.balances) == (1, 0)
+    assert held == running.granted.amount_nano
+    assert second.balances == 2
+    assert stage.billed == stage.ledger.audit().spent_nano
+    stage.assert_sound()
+    stage.at -= timedelta(days=20)  # a clock that is far behind finds its window again, empty
+    again = stage.admitted(gateway)
+    assert stage.by_period["2026-06-10"] == (0, again.granted.amount_nano)
+    stage.assert_sound()
+
+
 def test_scenario_39_two_replicas_sweep_at_once(stage: Stage) -> None:
     stage.budget(PLENTY)
     gateway = stage.process()

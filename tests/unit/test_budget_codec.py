@@ -35,7 +35,7 @@ from spendgate.domain.budget import (
 from spendgate.domain.loop import LoopGuard
 from spendgate.domain.rollover import CALENDAR
 from spendgate.domain.scope import Scope
-from spendgate.domain.window import parse_window
+from spendgate.domain.window import WindowKind, parse_window
 from spendgate.errors import PolicyError
 
 LIMIT_NANO_MAX = 9_200_000_000 * 10**9
@@ -59,10 +59,13 @@ guards = st.builds(LoopGuard, st.integers(1, 10_000), st.integers(1, 1440))
 def budgets(draw: st.DrawFn) -> Budget:
     hard = draw(st.integers(1, PPM))
     limit, window = draw(st.integers(1, LIMIT_NANO_MAX - 1)), draw(windows)
+    scope, idle = draw(scopes), st.none() | st.integers(3600, 10**7)
+    ends = {"session", "task"} & set(scope.dimensions)
+    may_be_idle = ends and window.kind is WindowKind.LIFETIME
     carries = st.integers(0, LIMIT_NANO_MAX - limit) if window.kind in CALENDAR else st.just(0)
     return Budget(
         budget_id=draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,20}", fullmatch=True)),
-        scope=draw(scopes),
+        scope=scope,
         limit_nano=limit,
         window=window,
         tz=draw(st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns"])),
@@ -83,6 +86,7 @@ def budgets(draw: st.DrawFn) -> Budget:
         loop_guard=draw(st.none() | guards),
         expires_at=draw(st.none() | instants),
         rollover_max_nano=draw(carries),
+        idle_ttl_seconds=draw(idle) if may_be_idle else None,
         source=draw(st.sampled_from(["file", "people"])),
     )
 

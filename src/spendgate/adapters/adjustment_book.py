@@ -75,6 +75,7 @@ class AdjustmentBook:
     holds: dict[str, BookedHold]
     spent: dict[BalanceKey, int]
     moved: dict[BalanceKey, int] = field(default_factory=dict[BalanceKey, int])
+    entries: dict[BalanceKey, int] = field(default_factory=dict[BalanceKey, int])
     changed: set[str] = field(default_factory=set[str])
     journal: list[tuple[JournalRow, tuple[BalanceKey, ...]]] = field(
         default_factory=list[tuple[JournalRow, tuple[BalanceKey, ...]]]
@@ -123,6 +124,8 @@ class AdjustmentBook:
                 DELIVERED_BATCH if plan.is_past else None,
             )
             self.journal.append((row, keys))
+            for key in keys:
+                self.entries[key] = self.entries.get(key, 0) + 1
         hold.state, hold.charged = plan.state.value, plan.charged_nano
         last = plan.entries[-1]
         if last.keys is not None:

@@ -43,6 +43,7 @@ from spendgate.domain.budget import (
 )
 from spendgate.domain.loop import LoopGuard
 from spendgate.domain.money import format_usd
+from spendgate.domain.retention import format_ttl, parse_ttl
 from spendgate.domain.scope import Scope
 from spendgate.domain.upstream import UpstreamSpec
 from spendgate.errors import PolicyError
@@ -191,6 +192,7 @@ def budget_as_json(budget: Budget) -> dict[str, object]:
         "on_client_abort": budget.on_client_abort,
         "on_store_error": budget.on_store_error,
         "loop_guard": guard_as_json(budget.loop_guard),
+        "idle_ttl": _ttl_text(budget.idle_ttl_seconds),
         "expires_at": _instant_text(budget.expires_at),
     }
 
@@ -265,6 +267,7 @@ def budget_of(row: BudgetRow, source: str = "file") -> Budget:
         on_store_error=row.on_store_error,
         loop_guard=guard_of(row.loop_guard),
         expires_at=row.expires_at,
+        idle_ttl_seconds=None if row.idle_ttl is None else parse_ttl(row.idle_ttl),
         rollover_max_nano=0 if row.rollover is None else nano_of(row.rollover.max_usd),
         source=source,
     )
@@ -336,6 +339,10 @@ def _stored(text: str, what: str) -> tuple[dict[str, object], str]:
 def _stored_upstream(row: dict[str, object]) -> UpstreamSpec:
     name = str(row.pop("name", ""))
     return parse_upstream(name, row, where=f"stored upstream {name!r}")
+
+
+def _ttl_text(seconds: int | None) -> str | None:
+    return None if seconds is None else format_ttl(seconds)
 
 
 def _instant_text(instant: datetime | None) -> str | None:

@@ -1,23 +1,13 @@
-"""The rows of a policy as people write them, in YAML, JSON or SQL: checked field by field.
+"""The rows of a policy as people write them, in YAML, JSON or SQL: checked field by field."""
 
-A number that is money or a fraction may come as text or as a number; a float is read through its
-shortest decimal form, so that 0.1 is a tenth. `true` is never a number.
-"""
-
-import difflib
-import re
-import zoneinfo
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StrictBool,
     StrictInt,
@@ -27,6 +17,23 @@ from pydantic import (
 )
 
 from spendgate.adapters.plain_data import as_mapping
+from spendgate.adapters.policy_fields import (
+    LIMIT_USD_MAX,
+    Fraction,
+    Id,
+    Instant,
+    PolicyRow,
+    ScopeText,
+    Text,
+    Texts,
+    Tokens,
+    Ttl,
+    Usd,
+    WindowText,
+    Zone,
+    did_you_mean,
+    read_number,
+)
 from spendgate.domain.budget import (
     PPM,
     BoundKind,
@@ -34,117 +41,15 @@ from spendgate.domain.budget import (
     Mode,
     Refusal,
     find_loop,
-    format_window,
     parse_window,
 )
 from spendgate.domain.loop import LoopGuard
 from spendgate.domain.money import parse_usd
 from spendgate.domain.rollover import CALENDAR
-from spendgate.domain.scope import TAG_PREFIX, Scope, checked_dimension
-from spendgate.domain.window import WindowError, parse_time_zone
+from spendgate.domain.scope import Dimension, Scope, checked_dimension
+from spendgate.domain.window import WindowKind
 
-LIMIT_USD_MAX = Decimal(9_200_000_000)
-"""What a ledger's 64-bit nano-USD column holds, rounded down to a number people remember."""
-LIMIT_NANO_MAX = parse_usd(LIMIT_USD_MAX)
-FRACTION_MAX = Decimal(10)
-"""Alerts above the limit make sense for shadow budgets; ten times it is a slip of the keyboard."""
-TEXT_CHARACTERS_MAX = 500
 MINUTES_PER_DAY = 1440
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}")
-
-
-def read_number(value: object) -> Decimal:
-    """Read a number exactly; `true` is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
-        raise ValueError("must be a number such as 12.50")
-    try:
-        number = Decimal(repr(value) if isinstance(value, float) else value)
-    except InvalidOperation:
-        raise ValueError(f"{str(value)[:40]!r} is no number; write it like 12.50") from None
-    if not number.is_finite():
-        raise ValueError(f"{value} is not a finite number")
-    return number
-
-
-def _read_usd(value: object) -> Decimal:
-    amount = read_number(value)
-    if amount <= 0:
-        raise ValueError(f"{amount} must be above 0; pause the scope to allow nothing at all")
-    if amount > LIMIT_USD_MAX:
-        raise ValueError(f"{amount:g} USD is more than a ledger can hold ({LIMIT_USD_MAX:f})")
-    if amount != round(amount, 9):
-        raise ValueError(f"{str(value)[:40]} has more than nine decimals")
-    return amount
-
-
-def _read_fraction(value: object) -> Decimal:
-    fraction = read_number(value)
-    if fraction <= 0:
-        raise ValueError(f"{fraction} must be above 0")
-    if fraction > FRACTION_MAX:
-        raise ValueError(f"{fraction} is above {FRACTION_MAX}; write a fraction of the limit")
-    if fraction != round(fraction, 6):
-        raise ValueError(f"{str(value)[:40]} has more than six decimals")
-    return fraction
-
-
-def _read_text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"must be text, not {type(value).__name__}; put it in quotes")
-    if not value.strip() or not value.isprintable():
-        raise ValueError("must be printable text and not empty")
-    if len(value) > TEXT_CHARACTERS_MAX:
-        raise ValueError(f"is longer than {TEXT_CHARACTERS_MAX} characters")
-    return value
-
-
-def _read_id(value: object) -> str:
-    text = _read_text(value)
-    if not _ID.fullmatch(text):
-        raise ValueError(
-            f"{text[:40]!r} is no id; use letters, digits and ._:@/+-, a letter or digit first, "
-            "128 characters at most"
-        )
-    return text
-
-
-def _read_instant(value: object) -> datetime:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"{value[:40]!r} is no time; write 2030-01-31T00:00:00Z") from None
-    if not isinstance(value, datetime):
-        raise ValueError("must be a time with its zone, such as 2030-01-31T00:00:00Z")
-    if value.tzinfo is None:
-        raise ValueError(f"{value.isoformat()} has no zone; add Z or an offset such as +02:00")
-    return value.astimezone(UTC)
-
-
-def _read_tz(value: object) -> str:
-    name = _read_text(value)
-    try:
-        return parse_time_zone(name).key
-    except WindowError as error:
-        raise ValueError(f"{error}{did_you_mean(name, zoneinfo.available_timezones())}") from None
-
-
-def _read_window(value: object) -> str:
-    return format_window(parse_window(value))
-
-
-def _read_scope(value: object) -> str:
-    if isinstance(value, str):
-        return Scope.parse(value).text
-    parts = as_mapping(value)
-    if parts is None:
-        raise ValueError("must be a mapping such as {agent: triage-bot}; {} covers everything")
-    tags = as_mapping(parts.pop("tags", {}))
-    if tags is None:
-        raise ValueError("tags must be a mapping such as {cost_center: '4711'}")
-    parts.update({f"{TAG_PREFIX}{name}": part for name, part in tags.items()})
-    return Scope.of(parts).text
 
 
 def _read_rollover(value: object) -> object:
@@ -153,27 +58,8 @@ def _read_rollover(value: object) -> object:
     return value
 
 
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 def _checked_trust(trust: dict[str, str]) -> dict[str, str]:
     return {checked_dimension(name): how for name, how in trust.items()}
-
-
-Usd = Annotated[Decimal, BeforeValidator(_read_usd)]
-Fraction = Annotated[Decimal, BeforeValidator(_read_fraction)]
-Text = Annotated[str, BeforeValidator(_read_text)]
-Id = Annotated[str, BeforeValidator(_read_id)]
-Instant = Annotated[datetime, BeforeValidator(_read_instant)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
-Tokens = Annotated[StrictInt, Field(ge=1, le=10**9)]
-
-
-class PolicyRow(BaseModel):
-    """What every row of a policy file has in common: no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DowngradeRow(PolicyRow):
@@ -203,11 +89,11 @@ class BudgetRow(PolicyRow):
     """
 
     id: Id
-    scope: Annotated[str, BeforeValidator(_read_scope)]
+    scope: ScopeText
     limit_usd: Usd
-    window: Annotated[str, BeforeValidator(_read_window)] = "month"
+    window: WindowText = "month"
     rollover: Annotated[RolloverRow | None, BeforeValidator(_read_rollover)] = None
-    tz: Annotated[str, BeforeValidator(_read_tz)] = "UTC"
+    tz: Zone = "UTC"
     hard_cap: Fraction = Decimal("1.0")
     soft_cap: Annotated[Fraction, Field(validate_default=True)] = Decimal("0.8")
     auto_downgrade: tuple[DowngradeRow, ...] = ()
@@ -225,7 +111,22 @@ class BudgetRow(PolicyRow):
     on_client_abort: Literal["drain", "close"] = "drain"
     on_store_error: Literal["refuse", "allow"] = "refuse"
     loop_guard: LoopGuardRow | None = None
+    idle_ttl: Ttl | None = None
     expires_at: Instant | None = None
+
+    @field_validator("idle_ttl")
+    @classmethod
+    def _only_sessions_and_tasks_are_forgotten(
+        cls, value: str | None, info: ValidationInfo
+    ) -> str | None:
+        window, scope = info.data.get("window"), info.data.get("scope")
+        if value is None or window is None or scope is None:
+            return value
+        if window != WindowKind.LIFETIME:
+            raise ValueError(f"a {window} window ends by itself; remove the line")
+        if not {Dimension.SESSION, Dimension.TASK} & set(Scope.parse(scope).dimensions):
+            raise ValueError(f"would forget what {scope} has spent; only sessions and tasks end")
+        return value
 
     @field_validator("rollover")
     @classmethod
@@ -354,12 +255,6 @@ def problems_of(error: ValidationError, known: Iterable[str] = ()) -> list[str]:
             _problem(one["loc"], one["type"], one["msg"], one["input"], keys) for one in found
         )
     )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean …?` for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 _KNOWN = sorted(

@@ -61,7 +61,7 @@ def _book(
         hold = MemoryHold(adjustment.fingerprint, reserved, own, facts, adjustment.at)
     for number, entry in enumerate(plan.entries, start=hold.events + 1):
         keys = own if entry.keys is None else entry.keys
-        state.move(keys, entry.delta_nano, 0)
+        state.move(keys, entry.delta_nano, 0, adjustment.at)
         event = SpendEvent(
             f"{hold_id}:{number}",
             hold_id,

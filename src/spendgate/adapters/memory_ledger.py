@@ -6,9 +6,10 @@ at the end of its process, so no host offers it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from spendgate.adapters.memory_adjust import adjust, record_of
+from spendgate.adapters.memory_collect import collect
 from spendgate.adapters.memory_outbox import MemoryOutbox
 from spendgate.adapters.memory_policy import MemoryPolicy
 from spendgate.adapters.memory_store import JournalEntry, MemoryHold, MemoryState, MemoryStore
@@ -29,6 +30,7 @@ from spendgate.domain.reservation import (
     Verdict,
     completed_facts,
 )
+from spendgate.domain.retention import Collected
 
 _UNKNOWN = Charge()
 _ZERO = Balance()
@@ -87,6 +89,11 @@ class MemoryLedger:
         hold = self._store.state.holds.get(hold_id)
         return None if hold is None else record_of(hold)
 
+    def collect(self, at: datetime, keep: timedelta) -> Collected:
+        """Remove what is older than `keep` and nobody needs."""
+        with self._store.write() as state:
+            return collect(state, at, keep)
+
     def record(self, decisions: Sequence[DecisionRecord]) -> None:
         """Journal refusals and downgrades."""
         with self._store.write() as state:
@@ -109,9 +116,9 @@ class MemoryLedger:
         return AuditReport(
             problems=(*_balance_problems(state), *_hold_problems(state)),
             balances_checked=len(state.balances),
-            events=len(state.journal),
+            events=state.collected_entries + len(state.journal),
             holds_open=sum(hold.state is HoldState.HELD for hold in state.holds.values()),
-            spent_nano=sum(entry.event.cost_nano for entry in state.journal),
+            spent_nano=state.collected_nano + sum(one.event.cost_nano for one in state.journal),
         )
 
     def policy_version(self) -> int:
@@ -148,7 +155,7 @@ class MemoryLedger:
             completed_facts(request, granted),
             request.expires_at,
         )
-        state.move(keys, 0, granted.amount_nano)
+        state.move(keys, 0, granted.amount_nano, request.facts.occurred_at)
 
     def _adjust(self, state: MemoryState, adjustment: Adjustment) -> AdjustmentOutcome:
         return adjust(state, adjustment)
@@ -182,7 +189,7 @@ class MemoryLedger:
         state.holds[hold_id] = replace(
             hold, state=movement.state, charged_nano=movement.charged_nano, events=sequence
         )
-        state.move(hold.keys, movement.spent_delta_nano, movement.held_delta_nano)
+        state.move(hold.keys, movement.spent_delta_nano, movement.held_delta_nano, at)
         event = spend_event(hold_id, sequence, movement, hold.facts, charge, hold.amount_nano, at)
         state.journal.append(JournalEntry(event, hold.keys))
         return Settled(hold_id, movement.state, movement.charged_nano, True, movement.is_overrun)
@@ -198,7 +205,7 @@ def _due(state: MemoryState, at: datetime) -> list[str]:
 
 
 def _balance_problems(state: MemoryState) -> list[str]:
-    spent: dict[BalanceKey, int] = dict.fromkeys(state.balances, 0)
+    spent = dict.fromkeys(state.balances, 0) | state.carried
     held: dict[BalanceKey, int] = dict.fromkeys(state.balances, 0)
     for entry in state.journal:
         for key in entry.keys:

@@ -75,10 +75,18 @@ class MemoryState:
     decisions: list[DecisionRecord] = field(default_factory=list[DecisionRecord])
     batches: list[EventBatch] = field(default_factory=list[EventBatch])
     delivered: set[int] = field(default_factory=set[int])
+    touched: dict[BalanceKey, datetime] = field(default_factory=dict[BalanceKey, datetime])
+    carried: dict[BalanceKey, int] = field(default_factory=dict[BalanceKey, int])
+    """What collected entries had added to each balance, nano-USD."""
+    collected_entries: int = 0
+    collected_nano: int = 0
 
-    def move(self, keys: Sequence[BalanceKey], spent_nano: int, held_nano: int) -> None:
+    def move(
+        self, keys: Sequence[BalanceKey], spent_nano: int, held_nano: int, at: datetime
+    ) -> None:
         """Add to spent and held of balances; one that isn't there yet starts at zero."""
         for key in keys:
+            self.touched[key] = max(at, self.touched.get(key, at))
             now = self.balances.get(key, _ZERO)
             moved = Balance(now.spent_nano + spent_nano, now.held_nano + held_nano)
             self.balances[key] = moved
@@ -96,6 +104,10 @@ class MemoryState:
             list(self.decisions),
             list(self.batches),
             set(self.delivered),
+            dict(self.touched),
+            dict(self.carried),
+            self.collected_entries,
+            self.collected_nano,
         )
 
 

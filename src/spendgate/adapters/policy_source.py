@@ -14,8 +14,8 @@ from spendgate.adapters.budget_codec import (
     parse_model,
     parse_raise,
 )
-from spendgate.adapters.budget_rows import LIMIT_NANO_MAX, did_you_mean
 from spendgate.adapters.plain_data import as_list, as_mapping
+from spendgate.adapters.policy_fields import LIMIT_NANO_MAX, did_you_mean
 from spendgate.adapters.policy_yaml import read_yaml_file
 from spendgate.adapters.route_checks import unroutable
 from spendgate.adapters.upstream_codec import parse_router, parse_upstream

@@ -86,11 +86,13 @@ def _write(
     session: PostgresSession, book: AdjustmentBook, id_of: dict[BalanceKey, int], at: int
 ) -> None:
     for key, delta in sorted(book.moved.items()):
+        entries = book.entries[key]
         if key in id_of:
-            session.execute(_SQL["move_balance"], (delta, at, id_of[key]))
+            session.execute(_SQL["move_balance"], (delta, at, entries, id_of[key]))
         else:
             # Inserted by another meanwhile, this fails, and all is done anew with what is there.
-            ((id_of[key],),) = session.execute(_SQL["insert_balance"], (*key, delta, at)).fetchall()
+            row = (*key, delta, at, entries)
+            ((id_of[key],),) = session.execute(_SQL["insert_balance"], row).fetchall()
     for hold_id in sorted(book.changed):
         hold = book.holds[hold_id]
         bals = array_text(id_of[key] for key in hold.keys)

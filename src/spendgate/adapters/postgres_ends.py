@@ -45,6 +45,7 @@ class _Batch:
     spent: dict[int, int] = field(default_factory=dict[int, int])
     held: dict[int, int] = field(default_factory=dict[int, int])
     touched: dict[int, int] = field(default_factory=dict[int, int])
+    entries: dict[int, int] = field(default_factory=dict[int, int])
 
 
 class PostgresEnds:
@@ -161,16 +162,18 @@ def _end(batch: _Batch, end: HoldEnd) -> Settled:
     batch.holds[end.hold_id] = replace(
         hold, amounts=HoldAmounts(movement.state, amount, movement.charged_nano), events=events
     )
-    _move(batch, hold.bals, movement, entry.recorded_at)
+    # The first entry takes the place of the open hold.
+    _move(batch, hold.bals, movement, entry.recorded_at, 1 if hold.events else 0)
     batch.ended[end.hold_id] = end.moved(movement)
     return batch.ended[end.hold_id]
 
 
-def _move(batch: _Batch, bals: Sequence[int], movement: Movement, at: int) -> None:
+def _move(batch: _Batch, bals: Sequence[int], movement: Movement, at: int, entries: int) -> None:
     for one in bals:
         batch.spent[one] = batch.spent.get(one, 0) + movement.spent_delta_nano
         batch.held[one] = batch.held.get(one, 0) + movement.held_delta_nano
         batch.touched[one] = max(at, batch.touched.get(one, at))
+        batch.entries[one] = batch.entries.get(one, 0) + entries
 
 
 def _write(session: PostgresSession, batch: _Batch, *, is_touched: bool = False) -> None:
@@ -178,10 +181,11 @@ def _write(session: PostgresSession, batch: _Batch, *, is_touched: bool = False)
     if batch.ended:
         if bals := sorted(batch.spent):
             session.execute(_SQL["lock_balances_by_id"], (bals,))
-            spent, held, touched = (
-                [of[one] for one in bals] for of in (batch.spent, batch.held, batch.touched)
-            )
-            session.execute(_SQL["move_balances"], (bals, spent, held, touched))
+            columns = [
+                [of[one] for one in bals]
+                for of in (batch.spent, batch.held, batch.touched, batch.entries)
+            ]
+            session.execute(_SQL["move_balances"], (bals, *columns))
         ended = sorted(batch.ended)
         holds = [batch.holds[hold_id] for hold_id in ended]
         states = [hold.amounts.state.value for hold in holds]

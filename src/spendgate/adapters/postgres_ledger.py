@@ -9,7 +9,7 @@ database decides anything.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from spendgate.adapters.adjustment_book import hold_record
 from spendgate.adapters.event_codec import encode_decision
@@ -23,6 +23,7 @@ from spendgate.adapters.postgres_reserve import PostgresReserve, key_columns
 from spendgate.adapters.postgres_store import PostgresStore
 from spendgate.adapters.statements import statements
 from spendgate.adapters.stored_audit import AuditReport, audit
+from spendgate.adapters.stored_collection import StoredCollection
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.adapters.unconfirmed_ends import UnconfirmedEnds
@@ -31,6 +32,7 @@ from spendgate.domain.budget import BalanceKey, BalanceRow, Claim
 from spendgate.domain.decision import Balance, Position, positions_of
 from spendgate.domain.event import DecisionRecord
 from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, Verdict
+from spendgate.domain.retention import Collected
 
 _SQL = statements("postgres/verbs.sql")
 _TX = statements("postgres/store.sql")
@@ -57,6 +59,9 @@ class PostgresLedger:
         self._lanes = PerProcess(lambda: _Lanes(store))
         self.policies = StoredPolicy(store, statements("postgres/policy.sql"))
         self.outbox = StoredOutbox(store, statements("postgres/outbox.sql"))
+        self._collection = StoredCollection(
+            store, statements("postgres/collect.sql"), self.policies
+        )
 
     @property
     def ledger_id(self) -> str:
@@ -91,6 +96,10 @@ class PostgresLedger:
         """Return a hold as it is now."""
         rows = self._store.read(_ADJUST["hold_record"], (hold_id,))
         return hold_record(*rows[0]) if rows else None
+
+    def collect(self, at: datetime, keep: timedelta) -> Collected:
+        """Remove what is older than `keep` and nobody needs."""
+        return self._collection.collect(at, keep)
 
     def record(self, decisions: Sequence[DecisionRecord]) -> None:
         """Journal refusals and downgrades, which are reports and not waited for on the disk."""

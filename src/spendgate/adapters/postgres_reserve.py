@@ -93,13 +93,17 @@ class PostgresReserve:
         return outcomes
 
     def _write(self, session: PostgresSession, ledger: _Ledger, origin: str) -> None:
-        held, touched = _held(ledger)
+        held, touched, entries = _held(ledger)
         new = sorted(key for key in held if key not in ledger.ids)
         ids = {**ledger.ids, **dict(zip(new, self._drawn(session, len(new)), strict=True))}
         if new:
-            rows = [(ids[key], *key, held[key], touched[key]) for key in new]
+            rows = [(ids[key], *key, held[key], touched[key], entries[key]) for key in new]
             session.execute(_SQL["insert_balances"], _columns(rows))
-        moved = [(ids[key], 0, held[key], touched[key]) for key in held if key in ledger.ids]
+        moved = [
+            (ids[key], 0, held[key], touched[key], entries[key])
+            for key in held
+            if key in ledger.ids
+        ]
         if moved:
             session.execute(_SQL["move_balances"], _columns(moved))
         holds = [
@@ -211,14 +215,18 @@ def _repeated_here(first: ReserveRequest, granted: Granted, request: ReserveRequ
     return repeated((first.fingerprint, "held", granted.amount_nano, 0, facts), request)
 
 
-def _held(ledger: _Ledger) -> tuple[dict[BalanceKey, int], dict[BalanceKey, int]]:
-    """Return what each balance holds more, and when that was."""
+def _held(
+    ledger: _Ledger,
+) -> tuple[dict[BalanceKey, int], dict[BalanceKey, int], dict[BalanceKey, int]]:
+    """Return what each balance holds more, when that was, and how many holds more name it."""
     held: dict[BalanceKey, int] = {}
     touched: dict[BalanceKey, int] = {}
+    entries: dict[BalanceKey, int] = {}
     for request, granted in ledger.granted.values():
         at = to_micros(request.facts.occurred_at)
         for claim in request.claims:
             key = claim.keys[0]
             held[key] = held.get(key, 0) + granted.amount_nano
             touched[key] = max(at, touched.get(key, at))
-    return held, touched
+            entries[key] = entries.get(key, 0) + 1
+    return held, touched, entries

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from spendgate.adapters.budget_codec import parse_budget
-from spendgate.adapters.budget_rows import did_you_mean
 from spendgate.adapters.plain_data import as_list, as_mapping
+from spendgate.adapters.policy_fields import did_you_mean
 from spendgate.domain.budget import Budget
 from spendgate.errors import PolicyError
 

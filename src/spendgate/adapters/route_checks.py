@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from spendgate.adapters.budget_rows import did_you_mean
+from spendgate.adapters.policy_fields import did_you_mean
 from spendgate.domain.price import PriceBook
 from spendgate.domain.upstream import Router, UpstreamSpec
 

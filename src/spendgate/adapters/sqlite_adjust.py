@@ -60,10 +60,12 @@ def _write(
     connection: sqlite3.Connection, book: AdjustmentBook, id_of: dict[BalanceKey, int], at: int
 ) -> None:
     for key, delta in book.moved.items():
+        entries = book.entries[key]
         if key in id_of:
-            connection.execute(_SQL["move_balance"], (delta, at, id_of[key]))
+            connection.execute(_SQL["move_balance"], (delta, at, entries, id_of[key]))
         else:
-            made = connection.execute(_SQL["insert_balance"], (*key, delta, at)).lastrowid
+            row = (*key, delta, at, entries)
+            made = connection.execute(_SQL["insert_balance"], row).lastrowid
             assert made is not None  # noqa: S101 - an insert has a row; this tells the types
             id_of[key] = made
     for hold_id in sorted(book.changed):

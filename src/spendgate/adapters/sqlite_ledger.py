@@ -8,7 +8,7 @@ or nothing.
 import sqlite3
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 
 from spendgate.adapters.adjustment_book import hold_record
@@ -18,6 +18,7 @@ from spendgate.adapters.sqlite_adjust import adjust
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.statements import statements
 from spendgate.adapters.stored_audit import AuditReport, audit
+from spendgate.adapters.stored_collection import StoredCollection
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome, HoldRecord
@@ -26,6 +27,7 @@ from spendgate.domain.decision import Balance, Granted, Position, decide, positi
 from spendgate.domain.event import DecisionRecord
 from spendgate.domain.hold import HoldAmounts, HoldState
 from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, StalePolicy, Verdict
+from spendgate.domain.retention import Collected
 
 _SQL = statements("sqlite/verbs.sql")
 _ADJUST = statements("sqlite/adjust.sql")
@@ -42,6 +44,7 @@ class SqliteLedger:
         self._busy_seconds = busy_seconds
         self.policies = StoredPolicy(store, statements("sqlite/policy.sql"))
         self.outbox = StoredOutbox(store, statements("sqlite/outbox.sql"))
+        self._collection = StoredCollection(store, statements("sqlite/collect.sql"), self.policies)
 
     @property
     def ledger_id(self) -> str:
@@ -93,6 +96,10 @@ class SqliteLedger:
         with self._store.snapshot() as connection:
             row = connection.execute(_ADJUST["hold_record"], (hold_id,)).fetchone()
         return None if row is None else hold_record(*row)
+
+    def collect(self, at: datetime, keep: timedelta) -> Collected:
+        """Remove what is older than `keep` and nobody needs."""
+        return self._collection.collect(at, keep)
 
     def record(self, decisions: Sequence[DecisionRecord]) -> None:
         """Journal refusals and downgrades."""
@@ -172,11 +179,16 @@ def _repeated_marks(name: str, slot: str, mark: str, count: int) -> str:
 
 
 def _move(
-    connection: sqlite3.Connection, bal_ids: Sequence[int], spent: int, held: int, at: int
+    connection: sqlite3.Connection,
+    bal_ids: Sequence[int],
+    moved: tuple[int, int],
+    at: int,
+    entries: int,
 ) -> None:
+    """Add spent and held to balances, and how many more entries or open holds name them."""
     if bal_ids:
         sql = _repeated_marks("move_balances", "ids", "?", len(bal_ids))
-        connection.execute(sql, (spent, held, at, *bal_ids))
+        connection.execute(sql, (*moved, at, entries, *bal_ids))
 
 
 def _hold(
@@ -190,7 +202,7 @@ def _hold(
     amount = granted.amount_nano
     charged = [claim.keys[0] for claim in request.claims]
     known = [ids[key] for key in charged if key in ids]
-    _move(connection, known, 0, amount, at)
+    _move(connection, known, (0, amount), at, 1)
     made = [
         connection.execute(
             _SQL["insert_balance"], (key.budget_id, key.scope_value, key.period, amount, at)
@@ -224,8 +236,9 @@ def _end(connection: sqlite3.Connection, end: HoldEnd) -> Settled:
     connection.execute(
         _SQL["end_hold"], (movement.state.value, movement.charged_nano, events + 1, end.hold_id)
     )
-    spent, held = movement.spent_delta_nano, movement.held_delta_nano
-    _move(connection, _ids(bals), spent, held, entry.recorded_at)
+    moved = movement.spent_delta_nano, movement.held_delta_nano
+    # The first entry takes the place of the open hold.
+    _move(connection, _ids(bals), moved, entry.recorded_at, 1 if events else 0)
     connection.execute(_SQL["insert_event"], entry)
     return end.moved(movement)
 

@@ -27,7 +27,9 @@ def audit(connection: SqlConnection, sql: Mapping[str, str]) -> AuditReport:
     problems = [
         f"budget {budget} ({value}, {period}): spent {spent_now} nano-USD, journal says "
         f"{spent_journal}; held {held_now}, open holds say {held_open}"
-        for budget, value, period, spent_now, spent_journal, held_now, held_open in differences
+        + (f"; counted {counted} entries, there are {named}" if counted != named else "")
+        for budget, value, period, *figures in differences
+        for spent_now, spent_journal, held_now, held_open, counted, named in [figures]
     ]
     problems += [
         f"hold {one} ({state}): charged {charged} of {amount} nano-USD in {count} events, "

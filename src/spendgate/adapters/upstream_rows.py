@@ -20,8 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from spendgate.adapters.budget_rows import Id, PolicyRow, Text, Texts, Usd, read_number
 from spendgate.adapters.plain_data import as_list
+from spendgate.adapters.policy_fields import Id, PolicyRow, Text, Texts, Usd, read_number
 from spendgate.domain.upstream import ATTEMPTS_MAX, Cause, Strategy, UpstreamKind, WorkspacePath
 
 UPSTREAMS_MAX = 64

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spendgate.adapters.budget_rows import LIMIT_NANO_MAX
+from spendgate.adapters.policy_fields import LIMIT_NANO_MAX
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import new_request_id, utc_now
 from spendgate.cli.console import print_json, print_records, say

@@ -13,7 +13,7 @@ from spendgate.adapters.budget_codec import (
     raise_as_json,
     usd_text,
 )
-from spendgate.adapters.budget_rows import LIMIT_NANO_MAX, did_you_mean
+from spendgate.adapters.policy_fields import LIMIT_NANO_MAX, did_you_mean
 from spendgate.adapters.policy_source import unpriced_steps
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_price_book, utc_now
@@ -38,6 +38,15 @@ SEEN_AT_ONCE = "a running server sees it at its next call"
 NONE = "none"
 
 BudgetId = Annotated[str, typer.Argument(metavar="ID", help="The budget's id.")]
+
+Rollover = Annotated[
+    str | None,
+    typer.Option(metavar="USD", help="The most carried into the next window; 'none' clears."),
+]
+IdleTtl = Annotated[
+    str | None,
+    typer.Option(metavar="DURATION", help="Forget idle sessions or tasks; 'none' clears."),
+]
 
 
 def make_group() -> typer.Typer:
@@ -78,10 +87,8 @@ def set_budget(
         str | None, typer.Option(help="minute … month, lifetime, or rolling:24h.")
     ] = None,
     tz: Annotated[str | None, typer.Option(help="IANA time zone of the window.")] = None,
-    rollover: Annotated[
-        str | None,
-        typer.Option(metavar="USD", help="The most carried into the next window; 'none' clears."),
-    ] = None,
+    rollover: Rollover = None,
+    idle_ttl: IdleTtl = None,
     soft_cap: Annotated[
         str | None, typer.Option(metavar="FRACTION", help="Where downgrades start.")
     ] = None,
@@ -123,6 +130,8 @@ def set_budget(
         "alerts": None if alerts is None else alerts.split(","),
     }
     changes = {key: value for key, value in named.items() if value is not None}
+    if idle_ttl is not None:
+        changes["idle_ttl"] = None if idle_ttl == NONE else idle_ttl
     if rollover is not None:
         changes["rollover"] = None if rollover == NONE else {"max_usd": rollover}
     _put(settings_from(home, ledger), budget_id, changes)

@@ -11,7 +11,7 @@ from spendgate.bootstrap import utc_now
 from spendgate.cli.console import print_json, print_table, progress
 from spendgate.cli.options import Home, Json, Ledger, opened_ledger, parse_instant, settings_from
 from spendgate.config import Settings
-from spendgate.jobs import drain
+from spendgate.jobs import drain, maintain
 
 Report = Mapping[str, object]
 
@@ -22,7 +22,7 @@ def add_to(program: typer.Typer) -> None:
 
 
 def run_job(
-    name: Annotated[str, typer.Argument(help="drain or aggregate.")],
+    name: Annotated[str, typer.Argument(help="drain, aggregate or maintain.")],
     as_of: Annotated[
         str | None, typer.Option(metavar="TIME", help="Run as of then; default now.")
     ] = None,
@@ -54,7 +54,12 @@ def _aggregate(settings: Settings, ledger: StoredLedger, at: datetime) -> Report
     return run_local(settings, ledger.policies.policy(), ledger.balances(), at)
 
 
+def _maintain(settings: Settings, ledger: StoredLedger, at: datetime) -> Report:
+    return maintain.run(ledger, settings, at)
+
+
 JOBS: Mapping[str, Callable[[Settings, StoredLedger, datetime], Report]] = {
     "drain": _drain,
     "aggregate": _aggregate,
+    "maintain": _maintain,
 }

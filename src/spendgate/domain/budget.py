@@ -75,6 +75,8 @@ class Budget:
     expires_at: datetime | None = None
     rollover_max_nano: int = 0
     """The most that a window takes over of what the one before it left; 0 for none."""
+    idle_ttl_seconds: int | None = None
+    """Idle time after which a lifetime's value is forgotten; None: never."""
     source: str = "file"
 
     @property

@@ -83,16 +83,23 @@ class HoldEnds:
 
 def _apply(ledger: Ledger, verb: Verb, ends: Sequence[HoldEnd]) -> None:
     if verb is Verb.SETTLE:
-        for settled in ledger.settle([one.settlement for one in ends]):
-            _alarm_overrun(settled)
-        return
-    act = ledger.void if verb is Verb.VOID else ledger.expire
-    # The time is when it was recorded; of a batch, the last one's.
-    act([one.settlement.hold_id for one in ends], ends[-1].settlement.at)
+        booked = ledger.settle([one.settlement for one in ends])
+    else:
+        act = ledger.void if verb is Verb.VOID else ledger.expire
+        # The time is when it was recorded; of a batch, the last one's.
+        booked = act([one.settlement.hold_id for one in ends], ends[-1].settlement.at)
+    for settled in booked:
+        _alarm(settled)
 
 
-def _alarm_overrun(settled: Settled) -> None:
-    if settled.is_overrun:
+def _alarm(settled: Settled) -> None:
+    if settled.state is None:
+        _log.error(
+            "hold %s ended, but the ledger doesn't know it: it was collected, or the ledger is "
+            "another one; its charge as expired stands unless `spendgate adjust` corrects it",
+            settled.hold_id,
+        )
+    elif settled.is_overrun:
         _log.error(
             "overrun: hold %s cost %d nano-USD, more than was held; check the model's bound",
             settled.hold_id,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome, HoldRecord
@@ -10,6 +10,7 @@ from spendgate.domain.budget import BalanceRow, Budget, Claim, Policy, Raise
 from spendgate.domain.decision import Position
 from spendgate.domain.event import DecisionRecord, SpendEvent
 from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, Verdict
+from spendgate.domain.retention import Collected
 from spendgate.domain.revocation import Revocation
 from spendgate.domain.scope import Scope
 
@@ -60,6 +61,15 @@ class Ledger(Protocol):
 
     def hold_record(self, hold_id: str) -> HoldRecord | None:
         """Return a hold as it is now; None if there is none."""
+        ...
+
+    def collect(self, at: datetime, keep: timedelta) -> Collected:
+        """Remove what is older than `keep` and nobody needs; return how much that was.
+
+        Never an open hold, nor an entry that the sink doesn't have. A hold id is forgotten with its
+        hold: reserved again, it is a new one, and an end of it that comes later is answered as one
+        of a hold that doesn't exist.
+        """
         ...
 
     def record(self, decisions: Sequence[DecisionRecord]) -> None:

@@ -104,6 +104,22 @@ def test_the_drained_events_can_be_summed_and_queried(run: Run, spent: None) -> 
     assert run("spend", "show", "--by", "day", "--since", "2999-01-01").out == "no rows\n"
 
 
+def test_maintenance_removes_what_is_delivered_and_older_than_the_retention(
+    run: Run, spent: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("job", "drain")
+
+    young = run("job", "maintain", "--json").json
+    monkeypatch.setenv("SPENDGATE_LEDGER_RETENTION_SECONDS", "0.000001")
+    old = run("job", "maintain", "--json").json
+
+    assert young["holds_removed"] == 0
+    # The last call's end is the ledger's own idea of now.
+    assert (old["holds_removed"], old["balances_removed"]) == (1, 0)
+    assert run("audit", "--json").json["problems"] == []
+    assert run("spend", "show", "--json").json[0]["spent_usd"] == "0.000220000"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [
@@ -113,7 +129,7 @@ def test_the_drained_events_can_be_summed_and_queried(run: Run, spent: None) -> 
         (["spend", "show", "--by", "user"], 1, "there is no table spend_events"),
         (["sql", "SELECT 1 FROM nothing"], 1, "there is no table nothing"),
         (["sql", "DROP TABLE spend_events"], 1, "only a SELECT"),
-        (["job", "launder"], 2, "there is no job 'launder'; there are: drain, aggregate"),
+        (["job", "launder"], 2, "there is no job 'launder'; there are: drain, aggregate, maint"),
     ],
 )
 def test_a_wrong_question_is_told(

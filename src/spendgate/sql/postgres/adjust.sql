@@ -21,12 +21,14 @@ ORDER BY a.bal_id
 FOR UPDATE OF a
 
 -- name: insert_balance
-INSERT INTO balance (bal_id, budget_id, scope_value, period, spent, touched_at)
-VALUES (nextval('balance_id'), %s, %s, %s, %s, %s)
+INSERT INTO balance (bal_id, budget_id, scope_value, period, spent, touched_at, entries)
+VALUES (nextval('balance_id'), %s, %s, %s, %s, %s, %s)
 RETURNING bal_id
 
 -- name: move_balance
-UPDATE balance SET spent = spent + %s, touched_at = GREATEST(touched_at, %s) WHERE bal_id = %s
+UPDATE balance
+SET spent = spent + %s, touched_at = GREATEST(touched_at, %s), entries = entries + %s
+WHERE bal_id = %s
 
 -- name: put_hold
 INSERT INTO hold (hold_id, fp, state, amount, charged, bals, facts, events, expires_at, origin)

@@ -1,12 +1,17 @@
 -- name: balance_differences
 WITH charged AS (
-  SELECT b.bal_id, SUM(o.delta) AS spent
-  FROM outbox AS o
-  CROSS JOIN unnest(o.bals) AS b (bal_id)
+  SELECT j.bal_id, SUM(j.spent) AS spent, SUM(j.entries) AS entries
+  FROM (
+    SELECT b.bal_id, o.delta AS spent, 1 AS entries
+    FROM outbox AS o
+    CROSS JOIN unnest(o.bals) AS b (bal_id)
+    UNION ALL
+    SELECT c.bal_id, c.spent, c.entries FROM carried AS c
+  ) AS j
   GROUP BY 1
 ),
 waiting AS (
-  SELECT b.bal_id, SUM(h.amount) AS held
+  SELECT b.bal_id, SUM(h.amount) AS held, COUNT(*) AS entries
   FROM hold AS h
   CROSS JOIN unnest(h.bals) AS b (bal_id)
   WHERE h.state = 'held'
@@ -19,11 +24,15 @@ SELECT
   a.spent,
   COALESCE(c.spent, 0),
   a.held,
-  COALESCE(w.held, 0)
+  COALESCE(w.held, 0),
+  a.entries,
+  COALESCE(c.entries, 0) + COALESCE(w.entries, 0)
 FROM balance AS a
 LEFT JOIN charged AS c USING (bal_id)
 LEFT JOIN waiting AS w USING (bal_id)
-WHERE a.spent <> COALESCE(c.spent, 0) OR a.held <> COALESCE(w.held, 0)
+WHERE a.spent <> COALESCE(c.spent, 0)
+   OR a.held <> COALESCE(w.held, 0)
+   OR a.entries <> COALESCE(c.entries, 0) + COALESCE(w.entries, 0)
 ORDER BY 1, 2, 3
 
 -- name: orphans
@@ -60,6 +69,7 @@ WHERE o.kind <> 'external' AND NOT EXISTS (SELECT 1 FROM hold AS h WHERE h.hold_
 -- name: counts
 SELECT
   (SELECT COUNT(*) FROM balance),
-  (SELECT COUNT(*) FROM outbox),
+  (SELECT COUNT(*) FROM outbox) + COALESCE((SELECT entries FROM carried WHERE bal_id = 0), 0),
   (SELECT COUNT(*) FROM hold WHERE state = 'held'),
-  (SELECT COALESCE(SUM(delta), 0) FROM outbox)
+  COALESCE((SELECT SUM(delta) FROM outbox), 0)
+    + COALESCE((SELECT spent FROM carried WHERE bal_id = 0), 0)

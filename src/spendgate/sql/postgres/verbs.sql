@@ -33,16 +33,21 @@ SELECT nextval('balance_id') FROM generate_series(1, %s)
 -- A key that another process inserted meanwhile fails the transaction, which is then done anew:
 -- the balance exists by then, and is locked and read like any other. Nothing is inserted for a
 -- refusal, so random values leave no rows.
-INSERT INTO balance (bal_id, budget_id, scope_value, period, held, touched_at)
-SELECT * FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])
+INSERT INTO balance (bal_id, budget_id, scope_value, period, held, touched_at, entries)
+SELECT *
+FROM unnest(
+  %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[]
+)
 
 -- name: move_balances
 UPDATE balance AS a
 SET
   spent = a.spent + d.spent,
   held = a.held + d.held,
-  touched_at = GREATEST(a.touched_at, d.at)
-FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) AS d (bal_id, spent, held, at)
+  touched_at = GREATEST(a.touched_at, d.at),
+  entries = a.entries + d.entries
+FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+  AS d (bal_id, spent, held, at, entries)
 WHERE a.bal_id = d.bal_id
 
 -- name: insert_holds

@@ -21,10 +21,13 @@ WHERE a.budget_id = asked.column1
   AND a.stripe = 0
 
 -- name: insert_balance
-INSERT INTO balance (budget_id, scope_value, period, spent, touched_at) VALUES (?, ?, ?, ?, ?)
+INSERT INTO balance (budget_id, scope_value, period, spent, touched_at, entries)
+VALUES (?, ?, ?, ?, ?, ?)
 
 -- name: move_balance
-UPDATE balance SET spent = spent + ?, touched_at = max(touched_at, ?) WHERE bal_id = ?
+UPDATE balance
+SET spent = spent + ?, touched_at = max(touched_at, ?), entries = entries + ?
+WHERE bal_id = ?
 
 -- name: put_hold
 INSERT INTO hold (hold_id, fp, state, amount, charged, bals, facts, events, expires_at)

@@ -23,7 +23,8 @@ WHERE a.budget_id = asked.column1
   AND a.stripe = 0
 
 -- name: insert_balance
-INSERT INTO balance (budget_id, scope_value, period, held, touched_at) VALUES (?, ?, ?, ?, ?)
+INSERT INTO balance (budget_id, scope_value, period, held, touched_at, entries)
+VALUES (?, ?, ?, ?, ?, 1)
 
 
 -- name: insert_hold
@@ -35,7 +36,11 @@ UPDATE hold SET state = ?, charged = ?, events = ? WHERE hold_id = ?
 
 -- name: move_balances
 UPDATE balance
-SET spent = spent + ?, held = held + ?, touched_at = ?
+SET
+  spent = spent + ?,
+  held = held + ?,
+  touched_at = max(touched_at, ?),
+  entries = entries + ?
 WHERE bal_id IN ({ids})
 
 -- name: insert_event
