@@ -24,6 +24,7 @@ from spendgate.adapters.postgres_store import PostgresStore
 from spendgate.adapters.statements import statements
 from spendgate.adapters.stored_audit import AuditReport, audit
 from spendgate.adapters.stored_collection import StoredCollection
+from spendgate.adapters.stored_exposure import Exposure, exposure
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.adapters.unconfirmed_ends import UnconfirmedEnds
@@ -38,6 +39,7 @@ _SQL = statements("postgres/verbs.sql")
 _TX = statements("postgres/store.sql")
 _ADJUST = statements("postgres/adjust.sql")
 _AUDIT = statements("postgres/audit.sql")
+_EXPOSURE = statements("postgres/exposure.sql")
 _RESERVES_AT_ONCE = 256
 _ENDS_AT_ONCE = 500
 
@@ -139,6 +141,10 @@ class PostgresLedger:
         """Return how busy this process's lanes are."""
         lanes = self._lanes.get()
         return LaneState(lanes.reserves.depth, lanes.ends.depth, len(lanes.unconfirmed))
+
+    def exposure(self, at: datetime) -> Exposure:
+        """Return what is held now, what should have ended, and how large the ledger is."""
+        return exposure(self._store, _EXPOSURE, at)
 
     def commit_seconds(self) -> float:
         """Measure one commit, the floor of every reserve."""

@@ -19,6 +19,7 @@ from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.statements import statements
 from spendgate.adapters.stored_audit import AuditReport, audit
 from spendgate.adapters.stored_collection import StoredCollection
+from spendgate.adapters.stored_exposure import Exposure, exposure
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome, HoldRecord
@@ -32,6 +33,7 @@ from spendgate.domain.retention import Collected
 _SQL = statements("sqlite/verbs.sql")
 _ADJUST = statements("sqlite/adjust.sql")
 _AUDIT = statements("sqlite/audit.sql")
+_EXPOSURE = statements("sqlite/exposure.sql")
 _KEYS_AT_ONCE = 1_000
 """Keys in one query: three values each, far below SQLite's 32,766."""
 
@@ -122,6 +124,10 @@ class SqliteLedger:
         """Recompute every balance from the journal and the open holds, and compare."""
         with self._store.snapshot() as connection:
             return audit(connection, _AUDIT)
+
+    def exposure(self, at: datetime) -> Exposure:
+        """Return what is held now, what should have ended, and how large the ledger is."""
+        return exposure(self._store, _EXPOSURE, at)
 
     def commit_seconds(self) -> float:
         """Measure one commit, the floor of every reserve."""

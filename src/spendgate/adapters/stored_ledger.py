@@ -1,8 +1,10 @@
 """What hosts, jobs and commands use of a ledger, whichever store it is in."""
 
+from datetime import datetime
 from typing import Protocol
 
 from spendgate.adapters.stored_audit import AuditReport
+from spendgate.adapters.stored_exposure import Exposure
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.gateway.ports import Ledger
@@ -23,6 +25,10 @@ class StoredLedger(Ledger, Protocol):
 
     def commit_seconds(self) -> float:
         """Measure one commit, the floor of every reserve."""
+        ...
+
+    def exposure(self, at: datetime) -> Exposure:
+        """Return what is held now, what should have ended, and how large the ledger is."""
         ...
 
     def audit(self) -> AuditReport:

@@ -7,21 +7,26 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from spendgate.adapters.policy_source import load_policy, unpriced_steps
+from spendgate.adapters.stored_exposure import Exposure
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_price_book, shown_ledger, utc_now
 from spendgate.cli.options import opened_ledger
 from spendgate.config import Settings
 from spendgate.domain.budget import CUT
+from spendgate.domain.money import format_usd
 from spendgate.errors import HostError, PolicyError, SpendgateError
 
 JAVA_MIN = 17
 """Spark 4 runs on Java 17 and 21."""
 OUTBOX_SECONDS_WARN = 60
 OUTBOX_SECONDS_FAIL = 3600
+SWEEP_SECONDS_WARN = 120
+"""Hosts sweep every few seconds; what is later than this has nobody to end it."""
 _JAVA_SECONDS = 10
 _JAVA_VERSION = re.compile(r'version "(\d+)')
 
@@ -42,6 +47,10 @@ class Check:
     status: Status
     detail: str
     way_out: str = ""
+    figures: Mapping[str, int | float | str | None] = field(
+        default_factory=dict[str, "int | float | str | None"]
+    )
+    """What the detail says, for machines; names end in their unit."""
 
 
 def run_checks(settings: Settings) -> list[Check]:
@@ -156,8 +165,16 @@ def _ledger_checks(settings: Settings) -> list[Check]:
                 f"{shown_ledger(settings)}, policy version {ledger.policies.version()}, "
                 f"a commit takes {milliseconds:.1f} ms"
             )
-            found.append(Check("ledger", Status.OK, detail))
-            found += [_policy(ledger), _prices(settings, ledger), _outbox(ledger)]
+            exposure = ledger.exposure(utc_now())
+            figures = {
+                "commit_ms": round(milliseconds, 3),
+                "policy_version": ledger.policies.version(),
+                "schema_version": exposure.schema_version,
+                "journal_rows": exposure.journal_rows,
+                "balances": exposure.balances,
+            }
+            found.append(Check("ledger", Status.OK, detail, figures=figures))
+            found += [_policy(ledger), _prices(settings, ledger), _holds(exposure), _outbox(ledger)]
             found += _named_upstreams(settings, ledger)
     except HostError as error:
         if settings.is_embedded:
@@ -220,16 +237,36 @@ def _prices(settings: Settings, ledger: StoredLedger) -> Check:
     return Check("prices", Status.OK, f"{len(book.models())} models, book {book.version}")
 
 
+def _holds(exposure: Exposure) -> Check:
+    late = exposure.overdue_since
+    overdue_s = 0 if late is None else round((utc_now() - late).total_seconds())
+    figures = {
+        "held_usd": format_usd(exposure.held_nano),
+        "open_holds": exposure.open_holds,
+        "overdue_holds": exposure.overdue_holds,
+        "overdue_s": overdue_s,
+    }
+    detail = f"{format_usd(exposure.held_nano)} USD held by {exposure.open_holds} calls in flight"
+    if overdue_s <= SWEEP_SECONDS_WARN:
+        return Check("holds", Status.OK, detail, figures=figures)
+    detail += f"; {exposure.overdue_holds} should have ended, the oldest {overdue_s} s ago"
+    way_out = "start a host: its sweeper charges them in full; nothing is lost"
+    return Check("holds", Status.WARN, detail, way_out, figures)
+
+
 def _outbox(ledger: StoredLedger) -> Check:
     state = ledger.outbox.state()
     if state.oldest_at is None:
-        return Check("outbox", Status.OK, "everything is delivered")
+        figures = {"waiting_events": 0, "oldest_s": None}
+        return Check("outbox", Status.OK, "everything is delivered", figures=figures)
     age = round((utc_now() - state.oldest_at).total_seconds())
+    figures = {"waiting_events": state.waiting_events, "oldest_s": age}
     detail = f"{state.waiting_events} events wait, the oldest for {age} s"
     way_out = "start a host, or `spendgate job drain`; nothing is lost"
     if age > OUTBOX_SECONDS_FAIL:
-        return Check("outbox", Status.FAIL, detail, way_out)
-    return Check("outbox", Status.WARN if age > OUTBOX_SECONDS_WARN else Status.OK, detail, way_out)
+        return Check("outbox", Status.FAIL, detail, way_out, figures)
+    status = Status.WARN if age > OUTBOX_SECONDS_WARN else Status.OK
+    return Check("outbox", status, detail, way_out, figures)
 
 
 def _tables(settings: Settings) -> Check:

@@ -33,6 +33,7 @@ def doctor(
                     "status": one.status.value,
                     "detail": one.detail,
                     "way_out": one.way_out,
+                    "figures": dict(one.figures),
                 }
                 for one in found
             ]

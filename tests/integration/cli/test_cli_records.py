@@ -13,7 +13,11 @@ from spendgate.adapters.spend_token import SpendTokenVerifier
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.bootstrap import new_request_id, open_price_book, utc_now
 from spendgate.config import Settings
+from spendgate.domain.decision import Candidate
+from spendgate.domain.event import CallFacts
 from spendgate.domain.price import TokenClass
+from spendgate.domain.reservation import ReserveRequest
+from spendgate.domain.scope import Identity
 from spendgate.gateway.gateway import Gateway
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamOutcome
 from spendgate.gateway.terms import Terms
@@ -310,6 +314,41 @@ def test_the_doctor_fails_on_what_would_stop_calls(
     assert status["policy file"] == "fail"
     assert status["signing key"] == "warn"
     assert status["policy"] == status["prices"] == status["outbox"] == "ok"
+
+
+def test_the_doctor_gives_the_ledgers_figures(run: Run, spent: None) -> None:
+    found = {one["check"]: one for one in run("doctor", "--json").json}
+
+    figures = found["ledger"]["figures"]
+    assert figures["commit_ms"] > 0
+    assert (figures["journal_rows"], figures["balances"]) == (2, 3)
+    assert found["outbox"]["figures"]["waiting_events"] == 2
+    assert found["holds"]["figures"] == {
+        "held_usd": "0.000000000",
+        "open_holds": 0,
+        "overdue_holds": 0,
+        "overdue_s": 0,
+    }
+    assert found["holds"]["status"] == "ok"
+
+
+def test_the_doctor_warns_of_holds_that_nobody_ends(run: Run, ledger: SqliteLedger) -> None:
+    run("budget", "set", "users", "--scope", "user:*", "--limit", "5", "--window", "lifetime")
+    hour_ago = utc_now() - timedelta(hours=1)
+    claims = ledger.policies.policy().claims(Identity({"user": "ann"}), hour_ago)
+    facts = CallFacts(1, hour_ago, {"user": "ann"}, "m", "m", "up", "global", "", "allow", ())
+    candidates = {"m": Candidate("m", 0, 1_000_000, 100, 0, "p")}
+    version = ledger.policy_version()
+    request = ReserveRequest("h", "h", claims, candidates, "m", facts, version, hour_ago)
+    ledger.reserve([request])
+
+    holds = {one["check"]: one for one in run("doctor", "--json").json}["holds"]
+
+    assert holds["status"] == "warn"
+    assert holds["figures"]["held_usd"] == "0.000100000"
+    assert holds["figures"]["overdue_holds"] == 1
+    assert holds["figures"]["overdue_s"] >= 3600
+    assert "sweeper" in holds["way_out"]
 
 
 def test_the_doctor_finds_a_damaged_ledger(run: Run, home: Path) -> None:
