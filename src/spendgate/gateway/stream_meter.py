@@ -7,6 +7,7 @@ counts only where the stream came to its end.
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, cast
@@ -50,7 +51,7 @@ def stream_meter(route: str, *, wants_usage: bool) -> StreamMeter:
     return ResponsesMeter() if route == RESPONSES else ChatMeter(wants_usage=wants_usage)
 
 
-class _Reader:
+class _Reader(ABC):
     """What both dialects share: events, the end, an error in between."""
 
     def __init__(self) -> None:
@@ -105,8 +106,9 @@ class _Reader:
         if is_object(usage):
             self._usage = merge_stream_usage(self._usage, usage)
 
+    @abstractmethod
     def _read(self, chunk: StreamChunk) -> list[StreamChunk]:
-        raise NotImplementedError
+        """Take one chunk in and return what may be sent now."""
 
 
 class ChatMeter(_Reader):
