@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from spendgate.adapters.budget_rows import BudgetRow
 from spendgate.config import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,13 @@ def test_the_document_is_up_to_date() -> None:
     checked = run_script("--check")
 
     assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def test_every_key_of_a_budget_has_its_line() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+
+    missing = [name for name in BudgetRow.model_fields if f"| `{name}` |" not in text]
+    assert missing == []
 
 
 def test_every_setting_has_its_line() -> None:
