@@ -1,13 +1,20 @@
 -- name: configure
 -- Each session, once: times are in milliseconds. A worker that is stopped in the middle of a
 -- transaction loses it, instead of keeping the others from their budgets.
+-- Plans are made once and for index look-ups: they are made when the tables are small, where
+-- reading all of a table looks cheap, and are still used when it has grown.
 SELECT
   set_config('search_path', 'spendgate', false),
   set_config('synchronous_commit', 'on', false),
   set_config('default_transaction_isolation', 'read committed', false),
   set_config('statement_timeout', %s, false),
   set_config('lock_timeout', %s, false),
-  set_config('idle_in_transaction_session_timeout', %s, false)
+  set_config('idle_in_transaction_session_timeout', %s, false),
+  set_config('enable_seqscan', 'off', false),
+  set_config('enable_hashjoin', 'off', false),
+  set_config('enable_mergejoin', 'off', false),
+  set_config('plan_cache_mode', 'force_generic_plan', false),
+  set_config('jit', 'off', false)
 
 -- name: has_meta
 -- Read from the catalog itself: a look-up by name may answer from before the lock was waited for.

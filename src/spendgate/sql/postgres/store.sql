@@ -21,4 +21,9 @@ ROLLBACK
 SET LOCAL synchronous_commit = off
 
 -- name: take_your_time
-SELECT set_config('statement_timeout', '0', true)
+-- For what reads whole tables.
+SELECT
+  set_config('statement_timeout', '0', true),
+  set_config('enable_seqscan', 'on', true),
+  set_config('enable_hashjoin', 'on', true),
+  set_config('enable_mergejoin', 'on', true)

@@ -7,14 +7,26 @@ SELECT value::bigint FROM meta WHERE key = 'policy_version'
 SELECT pg_advisory_xact_lock(one) FROM unnest(%s::bigint[]) AS one
 
 -- name: lock_balances
--- The values that are checked are the ones this statement returns: those of the locked rows.
+-- The values that are checked are the ones this statement returns: those of the locked rows. The
+-- ids come from a query of their own, one look-up for each key: joined and sorted by id, balances
+-- would be read from the first to the last.
 SELECT a.bal_id, a.spent, a.held, a.budget_id, a.scope_value, a.period
 FROM balance AS a
-JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked (budget_id, scope_value, period)
-  USING (budget_id, scope_value, period)
-WHERE a.stripe = 0
+WHERE a.bal_id = ANY(ARRAY(
+  SELECT b.bal_id
+  FROM unnest(%s::text[], %s::text[], %s::text[]) AS asked (budget_id, scope_value, period)
+  CROSS JOIN LATERAL (
+    SELECT one.bal_id
+    FROM balance AS one
+    WHERE one.budget_id = asked.budget_id
+      AND one.scope_value = asked.scope_value
+      AND one.period = asked.period
+      AND one.stripe = 0
+    OFFSET 0
+  ) AS b
+))
 ORDER BY a.bal_id
-FOR UPDATE OF a
+FOR UPDATE
 
 -- name: read_balances
 SELECT a.bal_id, a.spent, a.held, a.budget_id, a.scope_value, a.period
