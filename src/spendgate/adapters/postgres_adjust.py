@@ -21,6 +21,7 @@ from spendgate.domain.adjustment import Adjusted, Adjustment, AdjustmentOutcome
 from spendgate.domain.budget import BalanceKey
 
 _SQL = statements("postgres/adjust.sql")
+_VERBS = statements("postgres/verbs.sql")
 _TX = statements("postgres/store.sql")
 
 
@@ -68,7 +69,7 @@ def _read(
     keys = keys_of(adjustments, key_of.values())
     id_of: dict[BalanceKey, int] = {}
     spent: dict[BalanceKey, int] = {}
-    for bal_id, amount, *parts in session.execute(_SQL["lock_balances"], key_columns(keys)):
+    for bal_id, amount, _, *parts in session.execute(_VERBS["lock_balances"], key_columns(keys)):
         key = BalanceKey(*parts)
         id_of[key], spent[key] = bal_id, amount
     booked: dict[str, BookedHold] = {}

@@ -1,7 +1,7 @@
 """A Postgres database for many processes: a session for each lane, a few for everything else."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,12 @@ import psycopg
 from spendgate.adapters.per_process import PerProcess
 from spendgate.adapters.postgres_errors import CONFLICTS, ConnectionLostError, connect_problem
 from spendgate.adapters.postgres_migrations import migrate
-from spendgate.adapters.postgres_pool import BoundedConnection, PostgresPool, PostgresSession
+from spendgate.adapters.postgres_pool import (
+    LOSSES_MAX,
+    BoundedConnection,
+    PostgresPool,
+    PostgresSession,
+)
 from spendgate.adapters.postgres_url import address
 from spendgate.adapters.sql_store import Row
 from spendgate.adapters.statements import statements
@@ -132,6 +137,15 @@ class PostgresStore:
         return Pools(reserves, ends, others)
 
     def _connect(self) -> PostgresSession:
+        for _ in range(LOSSES_MAX):
+            with suppress(ConnectionLostError):  # cut while it was being set up
+                return self._set_up()
+        try:
+            return self._set_up()
+        except ConnectionLostError as error:
+            raise LedgerUnavailableError(f"the ledger's connection broke: {error}") from None
+
+    def _set_up(self) -> PostgresSession:
         given = dict(self._parameters())
         place, secret = address(given), given.get("password")
         try:
@@ -142,8 +156,6 @@ class PostgresStore:
         session = self.session_type(connection, place)
         try:
             self._prepare(session)
-        except ConnectionLostError as error:
-            raise LedgerUnavailableError(f"the ledger's connection broke: {error}") from None
         except BaseException:
             session.close()
             raise

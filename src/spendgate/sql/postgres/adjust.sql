@@ -11,15 +11,6 @@ FOR UPDATE
 -- name: keys_by_ids
 SELECT bal_id, budget_id, scope_value, period FROM balance WHERE bal_id = ANY(%s::bigint[])
 
--- name: lock_balances
-SELECT a.bal_id, a.spent, a.budget_id, a.scope_value, a.period
-FROM balance AS a
-JOIN unnest(%s::text[], %s::text[], %s::text[]) AS asked (budget_id, scope_value, period)
-  USING (budget_id, scope_value, period)
-WHERE a.stripe = 0
-ORDER BY a.bal_id
-FOR UPDATE OF a
-
 -- name: insert_balance
 INSERT INTO balance (bal_id, budget_id, scope_value, period, spent, touched_at, entries)
 VALUES (nextval('balance_id'), %s, %s, %s, %s, %s, %s)
