@@ -58,7 +58,7 @@ KEYS = "'{day,day,day}', '{u7,u2999,u1}', '{2026-03-14,2026-03-14,2026-03-14}'"
         ("lock_balances", KEYS),
         ("read_balances", KEYS),
         ("existing_holds", "'{h7,h2999}'"),
-        ("move_balances", "'{7,2999}', '{0,0}', '{0,0}', '{0,0}'"),
+        ("move_balances", "'{7,2999}', '{0,0}', '{0,0}', '{0,0}', '{0,0}'"),
         ("lock_holds", "'{h7,h2999}'"),
         ("lock_balances_by_id", "'{7,2999}'"),
         ("end_holds", "'{h7,h2999}', '{held,held}', '{0,0}', '{0,0}'"),
