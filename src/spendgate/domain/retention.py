@@ -121,8 +121,7 @@ def _offset(text: str) -> str:
 def _rolling_bounds(period: str) -> tuple[datetime, datetime, timedelta]:
     name, _, bucket = period.partition("#")
     seconds = parse_window(name).rolling_seconds
-    if seconds is None:
-        raise ValueError(period)
+    assert seconds is not None  # noqa: S101 - only rolling windows have such a name
     size = timedelta(microseconds=-(-seconds * 10**6 // ROLLING_BUCKETS))
     start = _EPOCH + int(bucket) * size
     # The bucket is read for as long as the window lasts, and by one bucket more.

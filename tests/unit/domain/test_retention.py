@@ -32,6 +32,7 @@ SESSIONS = Budget("s", Scope.parse("session:*"), 1, parse_window("lifetime"))
         ("", None),
         ("2026-13", None),
         ("2026-W60", None),
+        ("9999-11", None),  # what it is kept for ends after the last year
         ("9999-12", None),
         ("rolling:1h", None),
         ("month#3", None),
