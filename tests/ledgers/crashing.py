@@ -14,6 +14,7 @@ from spendgate.adapters.memory_store import MemoryStore
 from spendgate.adapters.postgres_pool import PostgresSession
 from spendgate.adapters.postgres_store import PostgresStore, PostgresTerms
 from spendgate.adapters.postgres_url import parse_postgres_url
+from spendgate.adapters.postgres_wire import Command
 from spendgate.adapters.sqlite_store import SqliteStore
 
 BEFORE_COMMIT = "before commit"
@@ -101,7 +102,6 @@ class CrashingPostgresStore(PostgresStore):
 class _CrashingSession(PostgresSession):
     passing: Passing
     _begun = ""
-    _is_pipelined = False
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
         if sql.startswith("BEGIN"):
@@ -110,17 +110,15 @@ class _CrashingSession(PostgresSession):
         if is_commit:
             self.passing(BEFORE_COMMIT)
         answer = super().execute(sql, parameters)
-        if is_commit and not self._is_pipelined:
+        if is_commit:
             self.passing(AFTER_COMMIT)
         return answer
 
-    @contextmanager
-    def pipelined(self) -> Generator[None]:
-        self._is_pipelined = True
-        try:
-            with super().pipelined():
-                yield
-        finally:
-            self._is_pipelined = False
-        if self.may_have_committed:
+    def round_trip(self, *commands: Command) -> Any:
+        is_commit = commands[-1][0] == "COMMIT"
+        if is_commit:
+            self.passing(BEFORE_COMMIT)
+        answer = super().round_trip(*commands)
+        if is_commit:
             self.passing(AFTER_COMMIT)
+        return answer

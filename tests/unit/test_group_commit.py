@@ -3,11 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
-from spendgate.adapters.group_commit import GroupCommit, Outcome
+from spendgate.adapters import group_commit
+from spendgate.adapters.group_commit import GroupCommit, Outcome, Turn
 from spendgate.errors import LedgerUnavailableError
 
 PATIENCE_SECONDS = 60
@@ -37,8 +39,10 @@ def gate() -> Gate:
     return Gate()
 
 
-def lane(gate: Gate, *, jobs_max: int = 100, wait_seconds: float = 60) -> GroupCommit[int, int]:
-    return GroupCommit(gate.commit, jobs_max=jobs_max, wait_seconds=wait_seconds)
+def lane(
+    gate: Gate, *, jobs_max: int = 100, wait_seconds: float = 60, turn: Turn | None = None
+) -> GroupCommit[int, int]:
+    return GroupCommit(gate.commit, jobs_max=jobs_max, wait_seconds=wait_seconds, turn=turn)
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -152,3 +156,65 @@ def test_many_threads_get_each_their_own_answers() -> None:
 
     assert answers == [[2 * number, -2 * number] for number in range(2000)]
     assert committing.depth == 0
+
+
+def test_two_lanes_go_by_turns_and_those_behind_gather_meanwhile(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_commit, "_TURN_SECONDS", PATIENCE_SECONDS)
+    turn, other_gate = Turn(), Gate()
+    first, second = lane(gate, turn=turn), lane(other_gate, turn=turn)
+
+    with ThreadPoolExecutor(4) as pool:
+        leading = pool.submit(first.submit, [0])
+        gate.entered.acquire()
+        others = [pool.submit(second.submit, [number]) for number in (1, 2, 3)]
+        wait_until(lambda: second.depth == 3)
+        assert other_gate.batches == []
+        gate.may_pass.release()
+        other_gate.may_pass.release()
+
+    assert leading.result() == [0]
+    assert sorted(one.result() for one in others) == [[2], [4], [6]]
+    assert len(other_gate.batches) == 1
+
+
+def test_a_lane_waits_for_another_one_s_turn_no_longer_than_it_has_to(gate: Gate) -> None:
+    turn, other_gate = Turn(), Gate()
+    first, second = lane(gate, turn=turn), lane(other_gate, turn=turn)
+    other_gate.may_pass.release()
+
+    with ThreadPoolExecutor(1) as pool:
+        stuck = pool.submit(first.submit, [1])
+        gate.entered.acquire()
+        assert second.submit([2]) == [4]
+        gate.may_pass.release()
+
+    assert stuck.result() == [2]
+
+
+def test_a_leader_in_a_crowd_waits_for_those_who_keep_coming(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = Turn()
+    turn.is_crowded = True
+    committing = lane(gate, turn=turn)
+    gate.may_pass.release(2)
+
+    with ThreadPoolExecutor(3) as pool:
+        coming = iter([1, 2])
+
+        def let_one_come(_: float) -> None:
+            if (number := next(coming, None)) is not None:
+                later.append(pool.submit(committing.submit, [number]))
+                wait_until(lambda: committing.depth == number + 1)
+
+        later: list[Future[list[int]]] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(group_commit, "time", SimpleNamespace(sleep=let_one_come))
+            answers = [committing.submit([0]), *(one.result() for one in later)]
+
+    assert answers == [[0], [2], [4]]
+    assert gate.batches == [[[0], [1], [2]]]
+    assert committing.submit([7]) == [14]
+    assert not turn.is_crowded

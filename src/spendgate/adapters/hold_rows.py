@@ -1,13 +1,14 @@
 """What every ledger writes for a hold: its facts at the grant, its journal row at the end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from spendgate.adapters.event_codec import decode_facts, encode_charge, encode_facts, to_micros
 from spendgate.domain import hold as lifecycle
-from spendgate.domain.decision import Granted
+from spendgate.domain.budget import BalanceKey
+from spendgate.domain.decision import Balance, Granted
 from spendgate.domain.event import Charge
 from spendgate.domain.hold import HoldAmounts, HoldState, Movement
 from spendgate.domain.reservation import (
@@ -21,16 +22,22 @@ from spendgate.domain.reservation import (
 )
 
 _UNKNOWN = Charge()
+_NOTHING: Mapping[BalanceKey, Balance] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class HoldEnd:
-    """The wish to end one hold; what moves, its life's rules say."""
+    """The wish to end one hold; what moves, its life's rules say.
+
+    An open hold comes to `state` by it and is charged `cost_nano`, None for all that was held.
+    """
 
     hold_id: str
     transition: Callable[[HoldAmounts], Movement | None]
     charge: Charge
     at: datetime
+    state: HoldState
+    cost_nano: int | None = None
 
     @classmethod
     def settled(cls, settlement: Settlement) -> "HoldEnd":
@@ -40,26 +47,40 @@ class HoldEnd:
         def transition(hold: HoldAmounts) -> Movement | None:
             return lifecycle.settle(hold, charge.cost_nano)
 
-        return cls(settlement.hold_id, transition, charge, settlement.at)
+        return cls(
+            settlement.hold_id,
+            transition,
+            charge,
+            settlement.at,
+            HoldState.SETTLED,
+            charge.cost_nano,
+        )
 
     @classmethod
     def voided(cls, hold_id: str, at: datetime) -> "HoldEnd":
         """Release the hold."""
-        return cls(hold_id, lifecycle.void, _UNKNOWN, at)
+        return cls(hold_id, lifecycle.void, _UNKNOWN, at, HoldState.VOIDED, 0)
 
     @classmethod
     def expired(cls, hold_id: str, at: datetime) -> "HoldEnd":
         """Charge the hold in full."""
-        return cls(hold_id, lifecycle.expire, _UNKNOWN, at)
+        return cls(hold_id, lifecycle.expire, _UNKNOWN, at, HoldState.EXPIRED)
 
     def unmoved(self, state: HoldState | None = None, charged_nano: int = 0) -> Settled:
         """Answer that nothing moved: the hold ended before, or there is none."""
         return Settled(self.hold_id, state, charged_nano, moved=False)
 
-    def moved(self, movement: Movement) -> Settled:
-        """Answer with what has moved."""
+    def moved(
+        self, movement: Movement, balances: Mapping[BalanceKey, Balance] = _NOTHING
+    ) -> Settled:
+        """Answer with what has moved, and where the balances are then if that is known."""
         return Settled(
-            self.hold_id, movement.state, movement.charged_nano, True, movement.is_overrun
+            self.hold_id,
+            movement.state,
+            movement.charged_nano,
+            True,
+            movement.is_overrun,
+            balances,
         )
 
 

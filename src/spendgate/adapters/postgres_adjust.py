@@ -14,8 +14,9 @@ from spendgate.adapters.adjustment_book import (
     keys_of,
 )
 from spendgate.adapters.event_codec import to_micros
+from spendgate.adapters.postgres_grants import key_columns
 from spendgate.adapters.postgres_pool import PostgresPool, PostgresSession
-from spendgate.adapters.postgres_reserve import array_text, key_columns
+from spendgate.adapters.postgres_wire import array
 from spendgate.adapters.statements import statements
 from spendgate.domain.adjustment import Adjusted, Adjustment, AdjustmentOutcome
 from spendgate.domain.budget import BalanceKey
@@ -96,7 +97,7 @@ def _write(
             ((id_of[key],),) = session.execute(_SQL["insert_balance"], row).fetchall()
     for hold_id in sorted(book.changed):
         hold = book.holds[hold_id]
-        bals = array_text(id_of[key] for key in hold.keys)
+        bals = array(id_of[key] for key in hold.keys)
         session.execute(
             _SQL["put_hold"],
             (
@@ -114,7 +115,7 @@ def _write(
     if book.has_past:
         session.execute(_SQL["put_delivered_batch"], (DELIVERED_BATCH,))
     for row, keys in book.journal:
-        bals = array_text(id_of[key] for key in keys)
+        bals = array(id_of[key] for key in keys)
         session.execute(_SQL["insert_event"], (*row, bals))
     for made in book.made:
         session.execute(_SQL["insert_adjustment"], made)

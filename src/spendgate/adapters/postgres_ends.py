@@ -1,4 +1,6 @@
-"""Settle, void, expire and sweep on Postgres: several callers in one transaction, two round trips.
+"""Settle, void, expire and sweep on Postgres: several callers in one transaction.
+
+First ends of open holds take one round trip (`postgres_sure_ends`), all else takes two.
 
 An end is committed before it is answered, but its caller doesn't wait for the disk
 (`synchronous_commit = off`): a server that crashes may forget it, and then the hold is still there
@@ -15,7 +17,8 @@ from spendgate.adapters.event_codec import to_micros
 from spendgate.adapters.group_commit import Outcome
 from spendgate.adapters.hold_rows import EventRow, HoldEnd, event_row
 from spendgate.adapters.postgres_pool import PostgresPool, PostgresSession
-from spendgate.adapters.postgres_reserve import array_text
+from spendgate.adapters.postgres_sure_ends import SureEnds, opened
+from spendgate.adapters.postgres_wire import Command, array, text_array
 from spendgate.adapters.statements import statements
 from spendgate.domain.hold import HoldAmounts, HoldState, Movement
 from spendgate.domain.reservation import Settled
@@ -48,6 +51,32 @@ class _Batch:
     entries: dict[int, int] = field(default_factory=dict[int, int])
 
 
+@dataclass(slots=True)
+class _Lost:
+    """What commits may have done whose answers never came."""
+
+    may_have_ended: bool = False
+    """True if all holds may have got their first ends."""
+    holds: dict[str, _Hold] = field(default_factory=dict[str, _Hold])
+    ended: dict[str, Settled] = field(default_factory=dict[str, Settled])
+
+    def answers(self, ends: Sequence[HoldEnd], holds: dict[str, _Hold]) -> dict[str, Settled]:
+        """Return the answers to what is found as such a commit would have left it."""
+        own = {
+            hold_id: self.ended[hold_id]
+            for hold_id, hold in holds.items()
+            if self.holds.get(hold_id) == hold
+        }
+        for end in ends if self.may_have_ended else ():
+            hold = holds.get(end.hold_id)
+            if hold is not None and hold.events == 1 and end.hold_id not in self.holds:
+                movement = opened(end, hold.amounts.amount_nano)
+                is_own = hold.amounts.state is movement.state
+                if is_own and hold.amounts.charged_nano == movement.charged_nano:
+                    own[end.hold_id] = end.moved(movement)
+        return own
+
+
 class PostgresEnds:
     """Ends of holds in one process, one transaction at a time."""
 
@@ -57,13 +86,8 @@ class PostgresEnds:
     def commit(self, callers: Callers, *, is_durable: bool) -> Sequence[Outcome[Settled]]:
         """Apply every caller's ends; one caller's that can't be booked don't stop the others'."""
         try:
-            # What was answered under a commit that may or may not have arrived.
-            lost: dict[str, _Hold] = {}
-            answers: dict[str, Settled] = {}
-            return self._pool.run(
-                lambda session: self._attempt(session, callers, is_durable, lost, answers)
-            )
-        except LedgerBrokenError:
+            return self._outcomes(callers, is_durable)
+        except (LedgerBrokenError, ValueError):
             if len(callers) == 1:
                 raise
         return [self._alone(caller, is_durable) for caller in callers]
@@ -72,13 +96,13 @@ class PostgresEnds:
         """Expire what is due and nobody else is ending; return how many."""
 
         def attempt(session: PostgresSession) -> int:
-            with session.pipelined():
-                session.execute(_TX["begin"])
-                due = session.execute(_SQL["lock_due_holds"], (to_micros(at), limit))
-                batch = _Batch(_holds(due.fetchall()))
-                for hold_id in batch.holds:
-                    _end(batch, HoldEnd.expired(hold_id, at))
-                _write(session, batch)
+            _, due = session.round_trip(
+                (_TX["begin"], ()), (_SQL["lock_due_holds"], (to_micros(at), limit))
+            )
+            batch = _Batch(_holds(due))
+            for hold_id in batch.holds:
+                _end(batch, HoldEnd.expired(hold_id, at))
+            _write(session, batch)
             return len(batch.ended)
 
         return self._pool.run(attempt)
@@ -88,57 +112,72 @@ class PostgresEnds:
         ids = [end.hold_id for end in ends]
 
         def attempt(session: PostgresSession) -> None:
-            with session.pipelined():
-                session.execute(_TX["begin"])
-                session.execute(_SQL["touch_hold"], (min(ids),))
-                unended = session.execute(_SQL["unended_holds"], (ids,)).fetchall()
-                gone = {hold_id for (hold_id,) in unended}
-                again = [end for end in ends if end.hold_id in gone]
-                batch = _Batch(_locked(session, again))
-                for end in again:
-                    _end(batch, end)
-                _write(session, batch, is_touched=True)
+            *_, unended = session.round_trip(
+                (_TX["begin"], ()),
+                (_SQL["touch_hold"], (min(ids),)),
+                (_SQL["unended_holds"], (text_array(ids),)),
+            )
+            gone = {hold_id for (hold_id,) in unended}
+            again = [end for end in ends if end.hold_id in gone]
+            batch = _Batch({})
+            if again:
+                (locked,) = session.round_trip(_lock(again))
+                batch = _Batch(_holds(locked))
+            for end in again:
+                _end(batch, end)
+            _write(session, batch, is_touched=True)
 
         self._pool.run(attempt)
 
     def _alone(self, caller: Sequence[HoldEnd], is_durable: bool) -> Outcome[Settled]:
         try:
             (outcome,) = self.commit([caller], is_durable=is_durable)
-        except LedgerBrokenError as error:
+        except (LedgerBrokenError, ValueError) as error:
             return error
         return outcome
 
-    def _attempt(
-        self,
-        session: PostgresSession,
-        callers: Callers,
-        is_durable: bool,
-        lost: dict[str, _Hold],
-        answers: dict[str, Settled],
-    ) -> list[Outcome[Settled]]:
-        with session.pipelined():
-            session.execute(_TX["begin"])
-            if not is_durable:
-                session.execute(_TX["without_waiting"])
-            batch = _Batch(_locked(session, [end for caller in callers for end in caller]))
-            own = {
-                hold_id: answers[hold_id]
-                for hold_id, hold in batch.holds.items()
-                if lost.get(hold_id) == hold
-            }
-            outcomes: list[Outcome[Settled]] = [
-                [own.pop(end.hold_id, None) or _end(batch, end) for end in caller]
-                for caller in callers
-            ]
-            lost.update({hold_id: batch.holds[hold_id] for hold_id in batch.ended})
-            answers.update(batch.ended)
-            _write(session, batch)
-        return outcomes
+    def _outcomes(self, callers: Callers, is_durable: bool) -> Sequence[Outcome[Settled]]:
+        lost = _Lost()
+        sure = SureEnds.of(callers)
+        if sure is not None:
+            outcomes = self._pool.run(lambda session: _at_once(session, sure, is_durable, lost))
+            if outcomes is not None:
+                return outcomes
+        return self._pool.run(lambda session: _attempt(session, callers, is_durable, lost))
 
 
-def _locked(session: PostgresSession, ends: Sequence[HoldEnd]) -> dict[str, _Hold]:
-    ids = sorted({end.hold_id for end in ends})
-    return _holds(session.execute(_SQL["lock_holds"], (ids,)).fetchall()) if ids else {}
+def _at_once(
+    session: PostgresSession, sure: SureEnds, is_durable: bool, lost: _Lost
+) -> Sequence[Outcome[Settled]] | None:
+    if lost.may_have_ended:
+        return None
+    lost.may_have_ended = True
+    outcomes = sure.write(session, is_durable=is_durable)
+    lost.may_have_ended = False  # whatever was done, it is known
+    return outcomes
+
+
+def _attempt(
+    session: PostgresSession, callers: Callers, is_durable: bool, lost: _Lost
+) -> list[Outcome[Settled]]:
+    ends = [end for caller in callers for end in caller]
+    begin: list[Command] = [(_TX["begin"], ())]
+    if not is_durable:
+        begin.append((_TX["without_waiting"], ()))
+    *_, locked = session.round_trip(*begin, _lock(ends))
+    batch = _Batch(_holds(locked))
+    own = lost.answers(ends, batch.holds)
+    outcomes: list[Outcome[Settled]] = [
+        [own.pop(end.hold_id, None) or _end(batch, end) for end in caller] for caller in callers
+    ]
+    lost.holds.update({hold_id: batch.holds[hold_id] for hold_id in batch.ended})
+    lost.ended.update(batch.ended)
+    _write(session, batch)
+    return outcomes
+
+
+def _lock(ends: Sequence[HoldEnd]) -> Command:
+    return _SQL["lock_holds"], (text_array(sorted({end.hold_id for end in ends})),)
 
 
 def _holds(rows: Sequence[Sequence[Any]]) -> dict[str, _Hold]:
@@ -157,7 +196,7 @@ def _end(batch: _Batch, end: HoldEnd) -> Settled:
     if movement is None:
         return end.unmoved(hold.amounts.state, hold.amounts.charged_nano)
     amount, events = hold.amounts.amount_nano, hold.events + 1
-    entry = event_row(end, movement, events, amount, array_text(hold.bals), hold.facts)
+    entry = event_row(end, movement, events, amount, array(hold.bals), hold.facts)
     batch.events.append(entry)
     batch.holds[end.hold_id] = replace(
         hold, amounts=HoldAmounts(movement.state, amount, movement.charged_nano), events=events
@@ -178,20 +217,35 @@ def _move(batch: _Batch, bals: Sequence[int], movement: Movement, at: int, entri
 
 def _write(session: PostgresSession, batch: _Batch, *, is_touched: bool = False) -> None:
     """Send all changes and the commit; balances are locked in the order of their ids first."""
-    if batch.ended:
-        if bals := sorted(batch.spent):
-            session.execute(_SQL["lock_balances_by_id"], (bals,))
-            columns = [
-                [of[one] for one in bals]
-                for of in (batch.spent, batch.held, batch.touched, batch.entries)
-            ]
-            session.execute(_SQL["move_balances"], (bals, *columns))
-        ended = sorted(batch.ended)
-        holds = [batch.holds[hold_id] for hold_id in ended]
-        states = [hold.amounts.state.value for hold in holds]
-        charged = [hold.amounts.charged_nano for hold in holds]
-        events = [hold.events for hold in holds]
-        session.execute(_SQL["end_holds"], (ended, states, charged, events))
-        session.execute(_SQL["insert_events"], list(map(list, zip(*batch.events, strict=True))))
-    is_changed = bool(batch.ended) or is_touched
-    session.execute(_TX["commit" if is_changed else "rollback"])
+    if not batch.ended:
+        session.round_trip((_TX["commit" if is_touched else "rollback"], ()))
+        return
+    commands: list[Command] = []
+    if bals := sorted(batch.spent):
+        ids = array(bals)
+        changes = (batch.spent, batch.held, batch.touched, batch.entries)
+        moved = [array([change[one] for one in bals]) for change in changes]
+        commands.append((_SQL["lock_balances_by_id"], (ids,)))
+        commands.append((_SQL["move_balances"], (ids, *moved)))
+    ended = sorted(batch.ended)
+    holds = [batch.holds[hold_id] for hold_id in ended]
+    commands.append(
+        (
+            _SQL["end_holds"],
+            (
+                text_array(ended),
+                text_array([hold.amounts.state.value for hold in holds]),
+                array([hold.amounts.charged_nano for hold in holds]),
+                array([hold.events for hold in holds]),
+            ),
+        )
+    )
+    commands.append((_SQL["insert_events"], _event_columns(batch.events)))
+    session.round_trip(*commands, (_TX["commit"], ()))
+
+
+def _event_columns(events: Sequence[EventRow]) -> list[str]:
+    columns = zip(*events, strict=True)
+    return [
+        text_array(column) if isinstance(column[0], str) else array(column) for column in columns
+    ]

@@ -13,14 +13,16 @@ from datetime import datetime, timedelta
 
 from spendgate.adapters.adjustment_book import hold_record
 from spendgate.adapters.event_codec import encode_decision
-from spendgate.adapters.group_commit import GroupCommit, Outcome
+from spendgate.adapters.group_commit import GroupCommit, Outcome, Turn
 from spendgate.adapters.hold_rows import HoldEnd
 from spendgate.adapters.per_process import PerProcess
 from spendgate.adapters.postgres_adjust import adjust
 from spendgate.adapters.postgres_ends import PostgresEnds
+from spendgate.adapters.postgres_grants import key_columns
 from spendgate.adapters.postgres_pool import PostgresSession
-from spendgate.adapters.postgres_reserve import PostgresReserve, key_columns
+from spendgate.adapters.postgres_reserve import PostgresReserve
 from spendgate.adapters.postgres_store import PostgresStore
+from spendgate.adapters.postgres_wire import text_array
 from spendgate.adapters.statements import statements
 from spendgate.adapters.stored_audit import AuditReport, audit
 from spendgate.adapters.stored_collection import StoredCollection
@@ -108,11 +110,12 @@ class PostgresLedger:
         records = [encode_decision(one) for one in decisions]
 
         def insert(session: PostgresSession) -> None:
-            with session.pipelined():
-                session.execute(_TX["begin"])
-                session.execute(_TX["without_waiting"])
-                session.execute(_SQL["insert_decisions"], (records,))
-                session.execute(_TX["commit"])
+            session.round_trip(
+                (_TX["begin"], ()),
+                (_TX["without_waiting"], ()),
+                (_SQL["insert_decisions"], (text_array(records),)),
+                (_TX["commit"], ()),
+            )
 
         self._store.pools.others.run(insert)
 
@@ -173,14 +176,18 @@ class _Lanes:
 
     def __init__(self, store: PostgresStore) -> None:
         wait_seconds = store.terms.timeout_seconds
+        turn = Turn()
         self._ends = PostgresEnds(store.pools.ends)
         self.unconfirmed = UnconfirmedEnds(PostgresEnds(store.pools.others).confirm)
         self.reserves = GroupCommit(
             PostgresReserve(store.pools.reserves).commit,
             jobs_max=_RESERVES_AT_ONCE,
             wait_seconds=wait_seconds,
+            turn=turn,
         )
-        self.ends = GroupCommit(self._commit, jobs_max=_ENDS_AT_ONCE, wait_seconds=wait_seconds)
+        self.ends = GroupCommit(
+            self._commit, jobs_max=_ENDS_AT_ONCE, wait_seconds=wait_seconds, turn=turn
+        )
 
     def _commit(self, callers: Sequence[Sequence[HoldEnd]]) -> Sequence[Outcome[Settled]]:
         is_durable = self.unconfirmed.is_full

@@ -17,6 +17,7 @@ from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
 from spendgate.adapters.postgres_errors import CONFLICTS, ConnectionLostError, ledger_errors
+from spendgate.adapters.postgres_wire import Command, PostgresWire, Row
 from spendgate.adapters.statements import statements
 from spendgate.errors import LedgerUnavailableError
 
@@ -26,6 +27,7 @@ CONFLICTS_MAX = 10
 LOSSES_MAX = 3
 """Times that a transaction is done anew on another connection, if none of its commits was sent."""
 _COMMIT = statements("postgres/store.sql")["commit"]
+_ROLLBACK = (statements("postgres/store.sql")["rollback"], ())
 _OPEN = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 _LOOK_SECONDS = 0.1
 _PAUSE_SECONDS = (0.0, 0.01, 0.05, 0.1, 0.25)
@@ -74,12 +76,19 @@ class PostgresSession:
         self.may_have_committed = False
         """Whether a commit was sent since this was last taken from its pool."""
         self._connection = connection
+        self._wire = PostgresWire(connection)
         self._place = place
+
+    def round_trip(self, *commands: Command) -> list[list[Row]]:
+        """Run several statements at the price of one; return each one's rows."""
+        self.may_have_committed |= any(sql == _COMMIT for sql, _ in commands)
+        with self.errors():
+            return self._wire.exchange(commands)
 
     def execute(
         self, sql: str, parameters: Sequence[Any] = (), /
     ) -> psycopg.Cursor[tuple[Any, ...]]:
-        """Run one statement; inside `pipelined` it is only sent."""
+        """Run one statement."""
         self.may_have_committed |= sql == _COMMIT
         return self._connection.execute(sql.encode(), parameters or None)
 
@@ -87,12 +96,6 @@ class PostgresSession:
     def errors(self) -> Generator[None]:
         """Speak of errors as the ledger does."""
         with ledger_errors(self._place, self._connection):
-            yield
-
-    @contextmanager
-    def pipelined(self) -> Generator[None]:
-        """Send statements without waiting; reading a result waits for all before it."""
-        with self.errors(), self._connection.pipeline():
             yield
 
     @contextmanager
@@ -113,7 +116,8 @@ class PostgresSession:
         """Leave any transaction; False, and hung up, where that can't be done."""
         if self._connection.info.transaction_status in _OPEN:
             with suppress(psycopg.Error):
-                self._connection.execute("ROLLBACK")
+                # Not through a cursor: psycopg would then drop all prepared statements.
+                self._wire.exchange([_ROLLBACK])
         if not self.is_idle:
             self.close()
         return self.is_idle

@@ -1,34 +1,40 @@
-"""Reserve on Postgres: several callers in one durable transaction of two round trips.
+"""Reserve on Postgres: several callers in one durable transaction of one round trip, or of two.
 
-The first locks the balances in the order of their ids and reads what is locked; then every request
-is decided in turn on running balances; the second writes and commits. Balances come before holds in
-every transaction that takes new rows, and windows that are read together before both, so that
-nobody waits in a circle.
+Calls that are far from every limit go in one (`postgres_sure_reserve`). Otherwise the first round
+trip locks the balances in the order of their ids and reads what is locked; then every request is
+decided in turn on running balances; the second writes and commits. Balances come before holds in
+every transaction that takes new rows, and rolling windows before both, so that nobody waits in a
+circle.
 """
 
 import hashlib
 import secrets
-from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from spendgate.adapters.event_codec import to_micros
+from psycopg.errors import SerializationFailure
+
 from spendgate.adapters.group_commit import Outcome
 from spendgate.adapters.hold_rows import granted_facts, repeated
+from spendgate.adapters.near_limits import NearLimits
+from spendgate.adapters.postgres_grants import GrantBatch, key_columns
 from spendgate.adapters.postgres_pool import PostgresPool, PostgresSession
+from spendgate.adapters.postgres_sure_reserve import SureBatch
+from spendgate.adapters.postgres_wire import Command, array, text_array
 from spendgate.adapters.statements import statements
 from spendgate.domain.budget import BalanceKey, Claim
-from spendgate.domain.decision import Balance, Granted, Refused, decide
+from spendgate.domain.decision import Balance, Granted, Refused, decide, positions_of
 from spendgate.domain.reservation import ReserveRequest, StalePolicy, Verdict
 from spendgate.errors import LedgerBrokenError
 
 _SQL = statements("postgres/verbs.sql")
 _TX = statements("postgres/store.sql")
-_IDS_AT_ONCE = 100
 _ZERO = Balance()
 
 Callers = Sequence[Sequence[ReserveRequest]]
+Attempts = dict[str, dict[str, Granted]]
+"""What was granted under commits that may or may not have arrived, by origin and hold."""
 
 
 @dataclass(slots=True)
@@ -37,7 +43,6 @@ class _Ledger:
 
     version: int
     holds: dict[str, Sequence[Any]]
-    ids: dict[BalanceKey, int]
     balances: dict[BalanceKey, Balance]
     granted: dict[str, tuple[ReserveRequest, Granted]] = field(
         default_factory=dict[str, tuple[ReserveRequest, Granted]]
@@ -49,14 +54,12 @@ class PostgresReserve:
 
     def __init__(self, pool: PostgresPool) -> None:
         self._pool = pool
-        self._ids: deque[int] = deque()
+        self._near = NearLimits()
 
     def commit(self, callers: Callers) -> Sequence[Outcome[Verdict]]:
         """Decide every caller's requests; a caller whose requests fail leaves nothing."""
         try:
-            # What was granted under a commit that may or may not have arrived, by its attempt.
-            attempts: dict[str, dict[str, Verdict]] = {}
-            return self._pool.run(lambda session: self._attempt(session, callers, attempts))
+            return self._outcomes(callers)
         except LedgerBrokenError:
             if len(callers) == 1:
                 raise
@@ -70,93 +73,68 @@ class PostgresReserve:
             return error
         return outcome
 
-    def _attempt(
-        self, session: PostgresSession, callers: Callers, attempts: dict[str, dict[str, Verdict]]
-    ) -> list[Outcome[Verdict]]:
-        requests = [request for caller in callers for request in caller]
-        with session.pipelined():
-            session.execute(_TX["begin"])
-            ledger = _read(session, requests)
-            own = {
-                hold_id: verdict
-                for hold_id, row in ledger.holds.items()
-                if (verdict := attempts.get(row[-1], {}).get(hold_id)) is not None
-            }
-            outcomes = [_decided(ledger, caller, own) for caller in callers]
-            if not ledger.granted:
-                session.execute(_TX["rollback"])
-                return outcomes
-            origin = secrets.token_hex(8)
-            attempts[origin] = {name: granted for name, (_, granted) in ledger.granted.items()}
-            self._write(session, ledger, origin)
-            session.execute(_TX["commit"])
+    def _outcomes(self, callers: Callers) -> Sequence[Outcome[Verdict]]:
+        attempts: Attempts = {}
+        is_near = any(self._near.touches(request) for caller in callers for request in caller)
+        sure = None if is_near else SureBatch.of(callers)
+        if sure is not None:
+            balances = self._pool.run(lambda session: _at_once(session, sure, attempts))
+            if balances is not None:
+                return sure.verdicts(balances)
+        outcomes = self._pool.run(lambda session: _attempt(session, callers, attempts))
+        self._near.learn(callers, outcomes)
         return outcomes
 
-    def _write(self, session: PostgresSession, ledger: _Ledger, origin: str) -> None:
-        held, touched, entries = _held(ledger)
-        new = sorted(key for key in held if key not in ledger.ids)
-        ids = {**ledger.ids, **dict(zip(new, self._drawn(session, len(new)), strict=True))}
-        if new:
-            rows = [(ids[key], *key, held[key], touched[key], entries[key]) for key in new]
-            session.execute(_SQL["insert_balances"], _columns(rows))
-        moved = [
-            (ids[key], 0, held[key], touched[key], entries[key])
-            for key in held
-            if key in ledger.ids
-        ]
-        if moved:
-            session.execute(_SQL["move_balances"], _columns(moved))
-        holds = [
-            (
-                request.hold_id,
-                request.fingerprint,
-                granted.amount_nano,
-                array_text(ids[claim.keys[0]] for claim in request.claims),
-                granted_facts(request, granted),
-                to_micros(request.expires_at),
-            )
-            for _, (request, granted) in sorted(ledger.granted.items())
-        ]
-        session.execute(_SQL["insert_holds"], (origin, *_columns(holds)))
 
-    def _drawn(self, session: PostgresSession, count: int) -> list[int]:
-        if len(self._ids) < count:
-            drawn = session.execute(_SQL["draw_ids"], (max(count, _IDS_AT_ONCE),)).fetchall()
-            self._ids.extend(one for (one,) in drawn)
-        return [self._ids.popleft() for _ in range(count)]
+def _at_once(
+    session: PostgresSession, sure: SureBatch, attempts: Attempts
+) -> dict[BalanceKey, Balance] | None:
+    if attempts:
+        return None  # its commit may have arrived: the holds must be looked at
+    origin = secrets.token_hex(8)
+    attempts[origin] = sure.grants
+    return sure.write(session, origin)
 
 
-def array_text(ids: Iterable[int]) -> str:
-    """Write a bigint array; arrays of arrays of several lengths can't be sent as such."""
-    return "{" + ",".join(map(str, ids)) + "}"
+def _attempt(
+    session: PostgresSession, callers: Callers, attempts: Attempts
+) -> list[Outcome[Verdict]]:
+    ledger = _read(session, [request for caller in callers for request in caller])
+    own = {
+        hold_id: granted
+        for hold_id, row in ledger.holds.items()
+        if (granted := attempts.get(row[-1], {}).get(hold_id)) is not None
+    }
+    outcomes = [_decided(ledger, caller, own) for caller in callers]
+    if not ledger.granted:
+        session.round_trip((_TX["rollback"], ()))
+        return outcomes
+    origin = secrets.token_hex(8)
+    attempts[origin] = {hold_id: granted for hold_id, (_, granted) in ledger.granted.items()}
+    batch = GrantBatch()
+    for request, granted in ledger.granted.values():
+        batch.add(request, granted)
+    ((is_written, *_),), _ = session.round_trip(
+        batch.command(ledger.version, origin), (_TX["commit"], ())
+    )
+    if not is_written:
+        raise SerializationFailure("the policy was changed or a hold was made meanwhile")
+    return outcomes
 
 
 def _read(session: PostgresSession, requests: Sequence[ReserveRequest]) -> _Ledger:
     """Lock and read; each statement sees what was committed before it, so the locks come first."""
     claims = [claim for request in requests for claim in request.claims]
-    if windows := _joined_windows(claims):
-        session.execute(_SQL["lock_windows"], (windows,))
     keys = list({key: None for claim in claims for key in claim.read_keys})
-    locked = session.execute(_SQL["lock_balances"], key_columns(keys)) if keys else None
-    version = session.execute(_SQL["policy_version"])
-    holds = session.execute(_SQL["existing_holds"], ([one.hold_id for one in requests],))
-    ids: dict[BalanceKey, int] = {}
-    balances: dict[BalanceKey, Balance] = {}
-    for bal_id, spent, held, *parts in locked.fetchall() if locked else ():
-        key = BalanceKey(*parts)
-        ids[key], balances[key] = bal_id, Balance(spent, held)
-    ((policy_version,),) = version.fetchall()
-    found: dict[str, Sequence[Any]] = {row[0]: row[1:] for row in holds.fetchall()}
-    return _Ledger(policy_version, found, ids, balances)
-
-
-def key_columns(keys: Iterable[BalanceKey]) -> list[list[Any]]:
-    """Return keys as the three arrays that a statement unnests."""
-    return _columns(keys) or [[], [], []]
-
-
-def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+    commands: list[Command] = [(_TX["begin"], ())]
+    if windows := _joined_windows(claims):
+        commands.append((_SQL["lock_windows"], (array(windows),)))
+    commands.append((_SQL["lock_balances"], key_columns(keys)))
+    commands.append((_SQL["reserve_head"], (text_array([one.hold_id for one in requests]),)))
+    *_, locked, head = session.round_trip(*commands)
+    balances = {BalanceKey(*parts): Balance(spent, held) for _, spent, held, *parts in locked}
+    found: dict[str, Sequence[Any]] = {row[1]: row[2:] for row in head if row[1] is not None}
+    return _Ledger(head[0][0], found, balances)
 
 
 def _joined_windows(claims: Iterable[Claim]) -> list[int]:
@@ -177,7 +155,7 @@ def _lock_number(budget_id: str, scope_value: str) -> int:
 
 
 def _decided(
-    ledger: _Ledger, caller: Sequence[ReserveRequest], own: dict[str, Verdict]
+    ledger: _Ledger, caller: Sequence[ReserveRequest], own: dict[str, Granted]
 ) -> Outcome[Verdict]:
     """Decide one caller's requests in turn; an error takes back what they had moved."""
     before = dict(ledger.balances), dict(ledger.granted)
@@ -188,13 +166,17 @@ def _decided(
         return error
 
 
-def _verdict(ledger: _Ledger, request: ReserveRequest, own: dict[str, Verdict]) -> Verdict:
+def _verdict(ledger: _Ledger, request: ReserveRequest, own: dict[str, Granted]) -> Verdict:
     hold_id = request.hold_id
     if hold_id in ledger.holds:
         *row, _ = ledger.holds[hold_id]
         # The first to ask again is the one whose commit was cut; its like get a repeat's answer.
         answer = repeated(row, request)
-        return own.pop(hold_id, answer) if row[0] == request.fingerprint else answer
+        if row[0] != request.fingerprint or hold_id not in own:
+            return answer
+        granted = own.pop(hold_id)
+        positions = granted.positions or positions_of(request.claims, ledger.balances)
+        return replace(granted, positions=positions)
     if hold_id in ledger.granted:
         return _repeated_here(*ledger.granted[hold_id], request)
     if ledger.version != request.policy_version:
@@ -213,20 +195,3 @@ def _verdict(ledger: _Ledger, request: ReserveRequest, own: dict[str, Verdict]) 
 def _repeated_here(first: ReserveRequest, granted: Granted, request: ReserveRequest) -> Verdict:
     facts = granted_facts(first, granted)
     return repeated((first.fingerprint, "held", granted.amount_nano, 0, facts), request)
-
-
-def _held(
-    ledger: _Ledger,
-) -> tuple[dict[BalanceKey, int], dict[BalanceKey, int], dict[BalanceKey, int]]:
-    """Return what each balance holds more, when that was, and how many holds more name it."""
-    held: dict[BalanceKey, int] = {}
-    touched: dict[BalanceKey, int] = {}
-    entries: dict[BalanceKey, int] = {}
-    for request, granted in ledger.granted.values():
-        at = to_micros(request.facts.occurred_at)
-        for claim in request.claims:
-            key = claim.keys[0]
-            held[key] = held.get(key, 0) + granted.amount_nano
-            touched[key] = max(at, touched.get(key, at))
-            entries[key] = entries.get(key, 0) + 1
-    return held, touched, entries

@@ -172,6 +172,7 @@ class PostgresStore:
             "keepalives_count": "2",
             "target_session_attrs": "read-write",
             "application_name": "spendgate",
+            "client_encoding": "UTF8",
         }
         return {**defaults, **given}
 

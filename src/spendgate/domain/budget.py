@@ -82,7 +82,15 @@ class Budget:
     @property
     def own_nano(self) -> int:
         """What each window may spend by itself: no raise, nothing carried."""
-        return self.limit_nano * self.hard_cap_ppm // PPM
+        return self.hard_of(self.limit_nano)
+
+    def hard_of(self, limit_nano: int) -> int:
+        """Return the spend that is never passed under a limit."""
+        return limit_nano * self.hard_cap_ppm // PPM
+
+    def soft_of(self, limit_nano: int) -> int:
+        """Return the spend from which the soft cap's actions start under a limit."""
+        return limit_nano * self.soft_cap_ppm // PPM
 
     def step_from(self, model: str) -> str | None:
         """Return the model that this budget's chain puts in the place of `model`."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from spendgate.domain.budget import PPM, BalanceKey, Claim, Mode
+from spendgate.domain.budget import BalanceKey, Claim, Mode
 from spendgate.domain.money import PICO_PER_NANO, nano_from_pico
 from spendgate.domain.rollover import carried_nano
 
@@ -96,7 +96,7 @@ class Position:
     """What can still be held; negative after a limit was lowered."""
 
     def __post_init__(self) -> None:
-        hard = self.claim.limit_nano * self.claim.budget.hard_cap_ppm // PPM + self.carried_nano
+        hard = self.claim.budget.hard_of(self.claim.limit_nano) + self.carried_nano
         object.__setattr__(self, "hard_nano", hard)
         object.__setattr__(self, "available_nano", hard - self.spent_nano - self.held_nano)
 
@@ -108,7 +108,7 @@ class Position:
     @property
     def soft_nano(self) -> int:
         """The spend from which the soft cap's actions start."""
-        return self.limit_nano * self.claim.budget.soft_cap_ppm // PPM
+        return self.claim.budget.soft_of(self.limit_nano)
 
     @property
     def status(self) -> Status:

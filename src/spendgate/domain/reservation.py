@@ -1,11 +1,11 @@
 """What a reservation asks of a ledger, and everything a ledger can answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from spendgate.domain.budget import Claim
-from spendgate.domain.decision import Candidate, Granted, Refused
+from spendgate.domain.budget import BalanceKey, Claim
+from spendgate.domain.decision import Balance, Candidate, Granted, Refused
 from spendgate.domain.event import CallFacts, Charge
 from spendgate.domain.hold import HoldState
 
@@ -76,10 +76,17 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a settlement, void or expiry ended; `state` is None where there is no such hold."""
+    """How a settlement, void or expiry ended; `state` is None where there is no such hold.
+
+    `balances` are those that it moved, and maybe others', as they were right after it; none where
+    the ledger doesn't say.
+    """
 
     hold_id: str
     state: HoldState | None
     charged_nano: int
     moved: bool
     is_overrun: bool = False
+    balances: Mapping[BalanceKey, Balance] = field(
+        default_factory=dict[BalanceKey, Balance], compare=False, repr=False
+    )

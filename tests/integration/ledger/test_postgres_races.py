@@ -128,6 +128,62 @@ def test_a_late_clock_waits_for_what_a_fast_one_carries_into_a_day_without_a_row
     assert till.totals("each") == (0, 150)
 
 
+def test_a_balance_that_appears_behind_the_locks_is_locked_before_it_is_trusted(
+    till: "Till",
+) -> None:
+    till.budget("day", "user:ann", 100)
+    request = till.request("late", 60)
+    key = request.claims[0].keys[0]
+    appears = (
+        "INSERT INTO balance (bal_id, budget_id, scope_value, period, touched_at)"
+        f" VALUES (7, '{key.budget_id}', '{key.scope_value}', '{key.period}', 0)"
+    )
+
+    with ThreadPoolExecutor(1) as pool:
+        with rows_locked(till, "LOCK TABLE hold IN ACCESS EXCLUSIVE MODE"):
+            # It has locked what there is, nothing, and can't go on.
+            reserving = pool.submit(till.ledger.reserve, [request])
+            wait_until(lambda: waiting_for_locks(till) == 1)
+            till.tamper(appears)
+            rival = psycopg.connect(till.place, options="-csearch_path=spendgate")
+            rival.execute("UPDATE balance SET held = 90")
+        with rival:
+            wait_until(lambda: waiting_for_locks(till) == 1)  # for the rival's row
+        (verdict,) = reserving.result()
+
+    assert type(verdict).__name__ == "Refused"
+    assert till.totals("day") == (0, 90)
+
+
+@pytest.mark.parametrize("amount", [10, 60])
+def test_a_batch_that_isn_t_all_sure_is_decided_one_by_one(till: "Till", amount: int) -> None:
+    till.budget("day", "user:ann", 100)
+    first = [till.request(f"h{number}", amount) for number in range(4)]
+    second = [replace(one, hold_id=f"{one.hold_id}+") for one in first]
+
+    verdicts = till.ledger.reserve(first) + till.ledger.reserve(second)
+
+    assert kinds(verdicts)["Granted"] == {10: 8, 60: 1}[amount]
+    assert till.totals("day") == (0, {10: 80, 60: 60}[amount])
+    till.assert_sound()
+
+
+def test_a_policy_that_changes_meanwhile_stops_what_was_sure(till: "Till") -> None:
+    till.budget("day", "user:ann", 1000)
+    till.reserve("first", 10)
+    request = till.request("second", 10)
+
+    with ThreadPoolExecutor(1) as pool:
+        with rows_locked(till, "SELECT 1 FROM balance FOR UPDATE"):
+            reserving = pool.submit(till.ledger.reserve, [request])
+            wait_until(lambda: waiting_for_locks(till) == 1)
+            till.budget("day", "user:ann", 5)
+        (verdict,) = reserving.result()
+
+    assert type(verdict).__name__ == "StalePolicy"
+    assert till.totals("day") == (0, 10)
+
+
 def test_one_hold_id_without_budgets_is_granted_to_one_of_eight(
     till: "Till", open_till: "OpenTill"
 ) -> None:
