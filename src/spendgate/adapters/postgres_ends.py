@@ -139,22 +139,20 @@ class PostgresEnds:
     def _outcomes(self, callers: Callers, is_durable: bool) -> Sequence[Outcome[Settled]]:
         lost = _Lost()
         sure = SureEnds.of(callers)
-        if sure is not None:
-            outcomes = self._pool.run(lambda session: _at_once(session, sure, is_durable, lost))
-            if outcomes is not None:
-                return outcomes
-        return self._pool.run(lambda session: _attempt(session, callers, is_durable, lost))
 
+        def work(session: PostgresSession) -> Sequence[Outcome[Settled]]:
+            # Once only: a commit whose answer was lost may have arrived.
+            nonlocal sure
+            first, sure = sure, None
+            if first is not None:
+                lost.may_have_ended = True
+                outcomes = first.write(session, is_durable=is_durable)
+                lost.may_have_ended = False  # whatever was done, it is known
+                if outcomes is not None:
+                    return outcomes
+            return _attempt(session, callers, is_durable, lost)
 
-def _at_once(
-    session: PostgresSession, sure: SureEnds, is_durable: bool, lost: _Lost
-) -> Sequence[Outcome[Settled]] | None:
-    if lost.may_have_ended:
-        return None
-    lost.may_have_ended = True
-    outcomes = sure.write(session, is_durable=is_durable)
-    lost.may_have_ended = False  # whatever was done, it is known
-    return outcomes
+        return self._pool.run(work)
 
 
 def _attempt(

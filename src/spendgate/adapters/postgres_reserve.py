@@ -77,23 +77,23 @@ class PostgresReserve:
         attempts: Attempts = {}
         is_near = any(self._near.touches(request) for caller in callers for request in caller)
         sure = None if is_near else SureBatch.of(callers)
-        if sure is not None:
-            balances = self._pool.run(lambda session: _at_once(session, sure, attempts))
-            if balances is not None:
-                return sure.verdicts(balances)
-        outcomes = self._pool.run(lambda session: _attempt(session, callers, attempts))
-        self._near.learn(callers, outcomes)
-        return outcomes
 
+        def work(session: PostgresSession) -> Sequence[Outcome[Verdict]]:
+            # Once only: a commit whose answer was lost may have arrived, so that from then on the
+            # holds are looked at.
+            nonlocal sure
+            first, sure = sure, None
+            if first is not None:
+                origin = secrets.token_hex(8)
+                attempts[origin] = first.grants
+                balances = first.write(session, origin)
+                if balances is not None:
+                    return first.verdicts(balances)
+            outcomes = _attempt(session, callers, attempts)
+            self._near.learn(callers, outcomes)
+            return outcomes
 
-def _at_once(
-    session: PostgresSession, sure: SureBatch, attempts: Attempts
-) -> dict[BalanceKey, Balance] | None:
-    if attempts:
-        return None  # its commit may have arrived: the holds must be looked at
-    origin = secrets.token_hex(8)
-    attempts[origin] = sure.grants
-    return sure.write(session, origin)
+        return self._pool.run(work)
 
 
 def _attempt(

@@ -94,8 +94,8 @@ def test_scenario_10_scale_to_zero_makes_queued_settlements_durable(
     till.assert_sound()
 
 
-def failing_first(till: "Till", times: int, state: str) -> None:
-    """Let so many inserts of holds fail with an error of the server's, whatever rolls back."""
+def failing_first(till: "Till", times: int, state: str, change: str = "INSERT") -> None:
+    """Let so many changes of holds fail with an error of the server's, whatever rolls back."""
     with psycopg.connect(till.place, options="-csearch_path=spendgate") as connection:
         connection.execute("CREATE SEQUENCE failures")
         connection.execute(
@@ -109,7 +109,9 @@ def failing_first(till: "Till", times: int, state: str) -> None:
             END $$
             """.encode()
         )
-        connection.execute("CREATE TRIGGER fail BEFORE INSERT ON hold EXECUTE FUNCTION fail()")
+        connection.execute(
+            f"CREATE TRIGGER fail BEFORE {change} ON hold EXECUTE FUNCTION fail()".encode()
+        )
 
 
 def failures(till: "Till") -> int:
@@ -144,6 +146,19 @@ def test_scenario_16_tries_are_bounded_and_then_nothing_is_held(till: "Till", st
 
     assert failures(till) == CONFLICTS_MAX + 1
     assert till.totals("day") == (0, 0)
+
+
+@on_postgres
+def test_scenario_16_tries_of_an_end_are_bounded_and_the_hold_covers_the_call(till: "Till") -> None:
+    till.budget("day", "user:ann", 100)
+    till.reserve("h#1", 60)
+    failing_first(till, 1000, "40001", "UPDATE")
+
+    with pytest.raises(LedgerUnavailableError, match="kept colliding"):
+        till.settle("h#1", 20)
+
+    assert failures(till) == CONFLICTS_MAX + 1
+    assert till.totals("day") == (0, 60)
 
 
 def fill_the_disk(pipe: Connection, till: "Till", request: ReserveRequest) -> None:
