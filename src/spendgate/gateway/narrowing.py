@@ -20,9 +20,10 @@ from spendgate.errors import (
 )
 from spendgate.gateway.identity import bearer_of, check_revoked
 from spendgate.gateway.json_object import JsonObject, is_list, is_object, json_list, json_object
+from spendgate.gateway.own_inputs import TAGS_MAX
 from spendgate.gateway.ports import Clock, TokenClaims, TokenMinter, TokenVerifier
 from spendgate.gateway.reply import Reply, error_reply
-from spendgate.gateway.wire import TAGS_MAX, whole_number
+from spendgate.gateway.wire import whole_number
 
 PARENTS_MAX = 8
 """How often a token can be narrowed in a row: each time it grows by an id of 32 characters."""

@@ -21,18 +21,19 @@ from spendgate.domain.reservation import (
     Verdict,
 )
 from spendgate.errors import (
-    CallerError,
     ForbiddenError,
     InvalidRequestError,
-    LedgerBrokenError,
     LedgerUnavailableError,
-    PolicyError,
-    PriceError,
     SpendgateError,
-    TokenError,
 )
 from spendgate.gateway.admission import Admission, Arrival, Incoming, Prepared, prepare
 from spendgate.gateway.attempts import Attempt
+from spendgate.gateway.failure import (
+    CALLERS_FAULTS,
+    LEDGER_AWAY,
+    fault_reply,
+    ledger_away_reply,
+)
 from spendgate.gateway.hold_end import HoldEnd
 from spendgate.gateway.idempotency import keyed_request_id
 from spendgate.gateway.identity import bearer_of, check_revoked, check_trust, identify
@@ -46,7 +47,6 @@ from spendgate.gateway.reply import (
     Reply,
     SpendNote,
     budget_refusal,
-    caller_refusal,
     error_reply,
 )
 from spendgate.gateway.rules import Rules
@@ -88,19 +88,11 @@ class Reserving:
             arrival = await think(lambda: self.arrival(incoming))
             note = arrival.note
             return await self._guarded(await self.prepare(arrival, think), think)
-        except InvalidRequestError as error:
-            return error_reply(400, "invalid_request", str(error), param=error.field, note=note)
-        except TokenError as error:
-            return error_reply(401, "invalid_spend_token", str(error), param="spend_token")
-        except CallerError as error:
-            return caller_refusal(error)
-        except ForbiddenError as error:
-            status = 400 if error.code == "model_not_priced" else 403
-            return error_reply(status, error.code, str(error), param=error.field, note=note)
-        except (LedgerUnavailableError, LedgerBrokenError, PolicyError, PriceError) as error:
-            _log.warning("the ledger can't answer, failing closed: %s", error)
+        except CALLERS_FAULTS as error:
+            return fault_reply(error, note)
+        except LEDGER_AWAY as error:
             message = "the ledger can't be reached, so no money can be held; nothing was sent"
-            return error_reply(503, "ledger_unavailable", message, retryable=True, note=note)
+            return ledger_away_reply(error, note, message)
 
     async def again(
         self, admission: Admission, attempt: Attempt, failed: FailedAttempt

@@ -10,9 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from spendgate.domain.scope import WILDCARD, Dimension, ScopeError, checked_value
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import JsonObject, is_list, is_object, json_list, json_object
+from spendgate.gateway.own_inputs import (
+    asserted_scopes,
+    asserted_tags,
+    idempotency_key,
+    own_inputs,
+    spend_token,
+)
 from spendgate.gateway.seed_form import SEED_FIELDS, from_seed_form
 
 CHAT = "chat/completions"
@@ -21,14 +27,8 @@ RESPONSES = "responses"
 MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 TOKENS_MAX = 10_000_000
 CHOICES_MAX = 128
-TAGS_MAX = 16
-IDEMPOTENCY_KEY_CHARS_MAX = 255
-_OWN_FIELDS = frozenset(
-    {*Dimension, "model", "spend_token", "tags", "idempotency_key", "extra_body"}
-)
 _NUMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 _OBJECTS = ("logit_bias", "response_format", "stream_options", "usage_context")
-_HEADER_FIELDS = {f"x-spend-{dimension.value}": dimension.value for dimension in Dimension}
 
 
 class Host(StrEnum):
@@ -84,7 +84,7 @@ def parse_call(
     is_seed = any(raw.get(name) is not None for name in SEED_FIELDS)
     if any(name in raw for name in SEED_FIELDS):
         raw = from_seed_form(raw)
-    own = _own_inputs(raw)
+    own = own_inputs(raw)
     body = _merged(raw, own)
     model = _model(own, body)
     body.pop("model", None)
@@ -101,33 +101,16 @@ def parse_call(
         model=model,
         max_tokens=_max_tokens(body) if route != EMBEDDINGS else None,
         choices=_choices(body) if route != EMBEDDINGS else 1,
-        asserted=_asserted(own, headers),
-        tags=_tags(own),
-        spend_token=_text(own, "spend_token", 8192) or headers.get("x-spend-token"),
-        idempotency_key=_idempotency_key(own, headers),
+        asserted=asserted_scopes(own, headers),
+        tags=asserted_tags(own),
+        spend_token=spend_token(own, headers),
+        idempotency_key=idempotency_key(own, headers),
         host=host,
         is_stream=_stream(route, body),
     )
     if is_seed and not (call.asserted or call.spend_token or "authorization" in headers):
         raise InvalidRequestError("scopeType and scopeKey must say who pays", "scopeType")
     return call
-
-
-def _own_inputs(raw: JsonObject) -> JsonObject:
-    own = raw.get("custom_inputs")
-    if own is None:
-        return {}
-    if not is_object(own):
-        raise InvalidRequestError("custom_inputs must be an object", "custom_inputs")
-    inputs = json_object(own)
-    for name in inputs:
-        if name not in _OWN_FIELDS:
-            raise InvalidRequestError(
-                f"custom_inputs has no field {str(name)[:40]!r}; known are "
-                f"{', '.join(sorted(_OWN_FIELDS))}",
-                f"custom_inputs.{str(name)[:40]}",
-            )
-    return inputs
 
 
 def _merged(raw: JsonObject, own: JsonObject) -> dict[str, object]:
@@ -267,68 +250,6 @@ def whole_number(value: object, name: str, least: int, most: int) -> int:
         raise InvalidRequestError(f"{name} must be a whole number", name)
     if not least <= value <= most:
         raise InvalidRequestError(f"{name} must be from {least} to {most}", name)
-    return value
-
-
-def _asserted(own: JsonObject, headers: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, object] = {
-        dimension: headers[name] for name, dimension in _HEADER_FIELDS.items() if name in headers
-    }
-    for dimension in Dimension:
-        if own.get(dimension) is not None:
-            found[dimension.value] = own[dimension]
-    return {name: _identity_value(f"custom_inputs.{name}", value) for name, value in found.items()}
-
-
-def _tags(own: JsonObject) -> dict[str, str]:
-    tags = own.get("tags")
-    if tags is None:
-        return {}
-    if not is_object(tags):
-        raise InvalidRequestError("tags must be an object of strings", "custom_inputs.tags")
-    entries = json_object(tags)
-    if len(entries) > TAGS_MAX:
-        raise InvalidRequestError(f"more than {TAGS_MAX} tags", "custom_inputs.tags")
-    return {
-        _identity_value("a tag's name", name): _identity_value(f"tags.{str(name)[:40]}", value)
-        for name, value in entries.items()
-    }
-
-
-def _identity_value(place: str, value: object) -> str:
-    if value == WILDCARD:
-        raise InvalidRequestError(f"{place} can't be '*'; that is a budget's word", place)
-    try:
-        return checked_value(place, value)
-    except ScopeError as error:
-        raise InvalidRequestError(str(error), place) from None
-
-
-def _idempotency_key(own: JsonObject, headers: Mapping[str, str]) -> str | None:
-    said = _text(own, "idempotency_key", IDEMPOTENCY_KEY_CHARS_MAX)
-    sent = _header_key(headers)
-    if said is not None and sent is not None and said != sent:
-        message = "the header Idempotency-Key and custom_inputs.idempotency_key differ; send one"
-        raise InvalidRequestError(message, "custom_inputs.idempotency_key")
-    return said or sent
-
-
-def _header_key(headers: Mapping[str, str]) -> str | None:
-    key = headers.get("idempotency-key")
-    if key is not None and (not key.isprintable() or len(key) > IDEMPOTENCY_KEY_CHARS_MAX):
-        raise InvalidRequestError("idempotency-key isn't short printable text", "idempotency-key")
-    return key or None
-
-
-def _text(own: JsonObject, name: str, chars_max: int) -> str | None:
-    value = own.get(name)
-    if value is None:
-        return None
-    place = f"custom_inputs.{name}"
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise InvalidRequestError(f"{place} must be printable text", place)
-    if len(value) > chars_max:
-        raise InvalidRequestError(f"{place} is longer than {chars_max} characters", place)
     return value
 
 
