@@ -21,6 +21,8 @@ from spendgate.adapters.price_book import load_price_book, parse_price_row
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.stored_ledger import StoredLedger
+from spendgate.adapters.tokenizer_checks import uncounted
+from spendgate.adapters.tokenizer_file import counters_of
 from spendgate.config import SQLITE_SCHEME, Settings
 from spendgate.domain.price import PriceBook
 from spendgate.domain.upstream import UpstreamKind
@@ -114,6 +116,8 @@ def apply_policy(settings: Settings, ledger: StoredLedger) -> list[str]:
     book = open_price_book(settings, ledger)  # also without a file: wrong prices stop the start
     if settings.budgets_file is not None:
         policy = load_policy(settings.budgets_file, book=book, at=utc_now())
+        if (said := uncounted(policy)) is not None:
+            _log.warning("%s: %s", settings.budgets_file.name, said)
         return ledger.policies.import_policy(policy)
     if not ledger.policies.policy().budgets:
         ledger.policies.import_policy(default_policy(settings))
@@ -150,6 +154,7 @@ def build_gateway(
         clock=utc_now,
         new_id=new_request_id,
         verifier=build_verifier(settings),
+        counters_of=counters_of,
         terms=Terms(
             geo=settings.geo,
             default_max_tokens=settings.default_max_tokens,

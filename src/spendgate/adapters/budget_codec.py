@@ -240,6 +240,7 @@ def model_as_json(limits: ModelLimits) -> dict[str, object]:
         "min_output_tokens": limits.min_output_tokens,
         "tool_preamble_tokens": limits.tool_preamble_tokens,
         "template_tokens": limits.template_tokens,
+        "tokenizer": limits.tokenizer,
     }
 
 
@@ -307,6 +308,7 @@ def model_of(row: ModelRow) -> ModelLimits:
         min_output_tokens=row.min_output_tokens,
         tool_preamble_tokens=row.tool_preamble_tokens,
         template_tokens=row.template_tokens,
+        tokenizer=row.tokenizer,
     )
 
 

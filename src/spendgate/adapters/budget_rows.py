@@ -50,12 +50,19 @@ from spendgate.domain.scope import Dimension, Scope, checked_dimension
 from spendgate.domain.window import WindowKind
 
 MINUTES_PER_DAY = 1440
+FILE = "file:"
 
 
 def _read_rollover(value: object) -> object:
     if value is not None and as_mapping(value) is None:
         raise ValueError("must be a mapping such as {max_usd: 50}")
     return value
+
+
+def _read_file_reference(value: object) -> object:
+    if isinstance(value, str) and value.startswith(FILE) and value.removeprefix(FILE).strip():
+        return value
+    raise ValueError("must say where the tokenizer.json is: file:PATH")
 
 
 def _checked_trust(trust: dict[str, str]) -> dict[str, str]:
@@ -172,19 +179,13 @@ class BudgetRow(PolicyRow):
     def _alerts_ascend(cls, alerts: tuple[Decimal, ...]) -> tuple[Decimal, ...]:
         return tuple(sorted(set(alerts)))
 
-    @field_validator("bound")
-    @classmethod
-    def _bound_exists(cls, value: BoundKind) -> BoundKind:
-        if value is BoundKind.COUNTED:
-            raise ValueError("'counted' is not supported by this version; write strict")
-        return value
-
     @field_validator("on_store_error")
     @classmethod
     def _strict_stays_strict(cls, value: str, info: ValidationInfo) -> str:
         if value == "allow" and info.data.get("bound", BoundKind.STRICT) is BoundKind.STRICT:
             raise ValueError(
-                "'allow' would break the promise of bound: strict; write refuse, or remove the line"
+                "'allow' would break the promise of bound: strict; write refuse, or remove the "
+                "line, or give the promise up with bound: counted"
             )
         return value
 
@@ -221,6 +222,7 @@ class ModelRow(PolicyRow):
     min_output_tokens: Tokens | None = None
     tool_preamble_tokens: Annotated[StrictInt, Field(ge=0, le=10**9)] | None = None
     template_tokens: Annotated[StrictInt, Field(ge=0, le=10**9)] | None = None
+    tokenizer: Annotated[str, BeforeValidator(_read_file_reference)] | None = None
 
 
 def steps_of(rows: Iterable[DowngradeRow]) -> tuple[DowngradeStep, ...]:

@@ -18,6 +18,7 @@ from spendgate.adapters.plain_data import as_list, as_mapping
 from spendgate.adapters.policy_fields import LIMIT_NANO_MAX, did_you_mean
 from spendgate.adapters.policy_yaml import read_yaml_file
 from spendgate.adapters.route_checks import unroutable
+from spendgate.adapters.tokenizer_checks import located, unusable
 from spendgate.adapters.upstream_codec import parse_router, parse_upstream
 from spendgate.adapters.upstream_rows import UPSTREAMS_MAX
 from spendgate.config import Settings
@@ -37,13 +38,21 @@ def load_policy(path: Path, *, book: PriceBook | None, at: datetime) -> Policy:
     Raises:
         PolicyError: names every problem, a line each.
     """
-    return read_policy(read_yaml_file(path), where=path.name, book=book, at=at)
+    document = read_yaml_file(path)
+    return read_policy(document, where=path.name, book=book, at=at, folder=path.parent)
 
 
 def read_policy(
-    document: object, *, where: str, book: PriceBook | None = None, at: datetime
+    document: object,
+    *,
+    where: str,
+    book: PriceBook | None = None,
+    at: datetime,
+    folder: Path | None = None,
 ) -> Policy:
     """Read a policy from a parsed document; `where` names it in errors.
+
+    Relative paths in it begin at `folder`, None: the working directory.
 
     Raises:
         PolicyError: names every problem, a line each.
@@ -61,13 +70,15 @@ def read_policy(
     models: dict[str, ModelLimits] = {}
     for model, limits in _mapping(sections.get("models"), f"{where}: models", problems).items():
         with _collecting(problems):
-            models[model] = parse_model(limits or {}, where=f"{where}: model {model!r}")
+            parsed = parse_model(limits or {}, where=f"{where}: model {model!r}")
+            models[model] = located(parsed, folder)
     defaults = PolicyDefaults()
     with _collecting(problems):
         defaults = parse_defaults(sections.get("defaults") or {}, where=f"{where}: defaults")
     problems += _repeated_ids(budgets, raises, where)
     problems += _orphans(budgets, raises, sections, where)
     problems += _too_large(budgets, raises, where)
+    problems += unusable(models, where)
     upstreams = _upstreams(sections, where, problems)
     router = Router()
     with _collecting(problems):

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from spendgate.errors import SpendgateError
 from spendgate.gateway.admission import Incoming
 from spendgate.gateway.reply import Reply, note_headers, spend_headers
+from spendgate.gateway.reserving import LARGE_BYTES
 from spendgate.gateway.streamed_call import StreamedCall
 from spendgate.gateway.wire import Host
 from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure, send_answer
@@ -18,8 +19,6 @@ from spendgate.web.event_stream import EventStream
 from spendgate.web.header import forwarded_user, single_headers
 
 _logger = logging.getLogger(__name__)
-# Above this size scans and parsing take milliseconds, in which the loop would serve nobody else.
-_THREAD_BYTES = 256 * 1024
 
 
 class Gate(Protocol):
@@ -94,7 +93,7 @@ class ModelCalls:
             raise BodyError(408, message) from None
         if body is None:
             return None
-        is_large = len(body) > _THREAD_BYTES
+        is_large = len(body) > LARGE_BYTES
         document = await asyncio.to_thread(_parsed, body) if is_large else _parsed(body)
         return Incoming(
             route,
@@ -103,7 +102,7 @@ class ModelCalls:
             headers,
             forwarded_user(headers, self._platform_header),
             may_stream=document.get("stream") is True,
-            is_large=is_large,
+            body_bytes=len(body),
         )
 
     async def _stream(

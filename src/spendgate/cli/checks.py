@@ -14,6 +14,7 @@ from enum import StrEnum
 from spendgate.adapters.policy_source import load_policy, unpriced_steps
 from spendgate.adapters.stored_exposure import Exposure
 from spendgate.adapters.stored_ledger import StoredLedger
+from spendgate.adapters.tokenizer_checks import uncounted, unusable
 from spendgate.bootstrap import open_price_book, shown_ledger, utc_now
 from spendgate.cli.options import opened_ledger
 from spendgate.config import Settings
@@ -175,7 +176,7 @@ def _ledger_checks(settings: Settings) -> list[Check]:
             }
             found.append(Check("ledger", Status.OK, detail, figures=figures))
             found += [_policy(ledger), _prices(settings, ledger), _holds(exposure), _outbox(ledger)]
-            found += _named_upstreams(settings, ledger)
+            found += [*_tokenizers(ledger), *_named_upstreams(settings, ledger)]
     except HostError as error:
         if settings.is_embedded:
             found.append(Check("ledger", Status.WARN, str(error), "made at the first start"))
@@ -219,6 +220,19 @@ def _policy(ledger: StoredLedger) -> Check:
             "policy", Status.WARN, f"{detail}; cut by a restore: {', '.join(cut)}", way_out
         )
     return Check("policy", Status.OK, detail)
+
+
+def _tokenizers(ledger: StoredLedger) -> list[Check]:
+    policy = ledger.policies.policy()
+    broken = list(unusable(policy.models, "ledger"))
+    if broken:
+        way_out = "until then these models are bounded strictly on this machine"
+        return [Check("tokenizers", Status.FAIL, "; ".join(broken), way_out)]
+    if (said := uncounted(policy)) is not None:
+        way_out = "give models.<model>.tokenizer: file:PATH in the policy file"
+        return [Check("tokenizers", Status.WARN, said, way_out)]
+    names = sorted(name for name, one in policy.models.items() if one.tokenizer is not None)
+    return [Check("tokenizers", Status.OK, ", ".join(names))] if names else []
 
 
 def _prices(settings: Settings, ledger: StoredLedger) -> Check:

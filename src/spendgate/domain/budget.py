@@ -124,6 +124,8 @@ class ModelLimits:
     audio_tokens: int | None = None
     file_tokens: int | None = None
     kept_reasoning_tokens: int | None = None
+    tokenizer: str | None = None
+    """Where the model's own tokenizer is, as `file:PATH`; None: only the strict bound is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +262,12 @@ def _is_beaten(budget: Budget, covering: Iterable[tuple[Budget, Scope]]) -> bool
     )
 
 
+def bound_of(claims: Iterable[Claim]) -> BoundKind:
+    """Return how a call is bounded: counted only where every budget that may refuse it says so."""
+    bounds = {one.budget.bound for one in claims if one.budget.mode is Mode.ENFORCE}
+    return BoundKind.COUNTED if bounds == {BoundKind.COUNTED} else BoundKind.STRICT
+
+
 def find_loop(steps: Iterable[DowngradeStep]) -> tuple[str, ...] | None:
     """Return the models of a loop in a downgrade chain, first one repeated at the end, or None."""
     following: dict[str, str] = {}
@@ -288,6 +296,7 @@ __all__ = [
     "PolicyDefaults",
     "Raise",
     "Refusal",
+    "bound_of",
     "find_loop",
     "format_window",
     "parse_window",

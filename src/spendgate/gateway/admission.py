@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from spendgate.domain.budget import Claim
+from spendgate.domain.budget import Claim, bound_of
 from spendgate.domain.decision import Granted
 from spendgate.domain.event import CallFacts
 from spendgate.domain.reservation import ReserveRequest
@@ -41,8 +41,8 @@ class Incoming:
     may_stream: bool = False
     """Whether this way of the host can answer in pieces."""
 
-    is_large: bool = False
-    """Whether looking at the body takes long enough to keep others waiting."""
+    body_bytes: int = 0
+    """How large the body came; looking at a large one keeps others waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def prepare(arrival: Arrival, rules: Rules, default: UpstreamSpec | None, terms:
         raise ForbiddenError("no_budget", f"no budget covers this call ({scopes})")
     default = _told_apart(default, policy.upstreams)
     plan = Plan((), policy.upstreams, router.retries, arrival.tried, default)
-    offers = Offers(call, policy, rules.book, arrival.at, terms, plan.upstream_for)
+    offers = Offers(call, rules, bound_of(claims), arrival.at, terms, plan.upstream_for)
     plan = with_models(plan, call.model, router, caller, offers)
     request = _request(arrival, rules, claims, offers, plan, terms, plan.models[0])
     return Prepared(arrival, rules, claims, offers, plan, terms, request)

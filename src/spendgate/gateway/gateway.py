@@ -10,7 +10,7 @@ from spendgate.domain.upstream import UpstreamSpec
 from spendgate.gateway.admission import Admission, Incoming
 from spendgate.gateway.async_gateway import AsyncGateway
 from spendgate.gateway.calling import Calling
-from spendgate.gateway.current_rules import CurrentRules
+from spendgate.gateway.current_rules import CountersOf, CurrentRules, no_counters
 from spendgate.gateway.draining import Draining
 from spendgate.gateway.explanation import explained
 from spendgate.gateway.hold_end import HoldEnds
@@ -52,12 +52,13 @@ class Gateway:
         new_id: Callable[[], str],
         verifier: TokenVerifier | None = None,
         terms: Terms | None = None,
+        counters_of: CountersOf = no_counters,
     ) -> None:
         terms = terms or Terms()
         opened: Servers[Upstream] = Servers(upstream, servers)
         self._parts = GateParts(
             ledger=ledger,
-            rules=CurrentRules(ledger, book),
+            rules=CurrentRules(ledger, book, counters_of),
             clock=clock,
             new_id=new_id,
             default_server=opened.own_spec,

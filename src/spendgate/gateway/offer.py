@@ -13,12 +13,12 @@ from spendgate.domain.bound import (
     input_tokens_max,
     output_tokens_min,
 )
-from spendgate.domain.budget import Claim, ModelLimits, Policy
+from spendgate.domain.budget import BoundKind, Claim, ModelLimits
 from spendgate.domain.decision import Candidate, Granted, Position, decide_at
 from spendgate.domain.money import nano_from_pico
-from spendgate.domain.price import PriceBook
 from spendgate.domain.upstream import UpstreamSpec
 from spendgate.errors import InvalidRequestError
+from spendgate.gateway.rules import Rules
 from spendgate.gateway.terms import Terms
 from spendgate.gateway.wire import EMBEDDINGS, Call
 
@@ -33,13 +33,15 @@ class Offers:
     def __init__(
         self,
         call: Call,
-        policy: Policy,
-        book: PriceBook,
+        rules: Rules,
+        bound: BoundKind,
         at: datetime,
         terms: Terms,
         server_of: Callable[[str], UpstreamSpec | None],
     ) -> None:
-        self._call, self._policy, self._book, self._at, self._terms = call, policy, book, at, terms
+        self._call, self._at, self._terms = call, at, terms
+        self._policy, self._book = rules.policy, rules.book
+        self._counters = rules.counters if bound is BoundKind.COUNTED else None
         self._server_of = server_of
         try:
             self._ttl = cache_write_ttl(call.body)
@@ -175,6 +177,7 @@ class Offers:
                     tool_preamble_tokens=TOOL_PREAMBLE_TOKENS if preamble is None else preamble,
                     template_tokens=TEMPLATE_TOKENS if template is None else template,
                     kept_reasoning_tokens=0 if kept is None and keeps_nothing else kept,
+                    count=None if self._counters is None else self._counters.get(model),
                 )
             except UnboundedError as error:
                 raise InvalidRequestError(str(error), error.field) from None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from spendgate.domain.budget import Budget, Policy
+from spendgate.domain.counting import CountTokens
 from spendgate.domain.price import PriceBook
 from spendgate.domain.scope import TAG_PREFIX, WILDCARD, Identity
 
@@ -16,6 +17,9 @@ class Rules:
 
     policy: Policy
     book: PriceBook
+    counters: Mapping[str, CountTokens] = field(default_factory=dict[str, CountTokens], repr=False)
+    """The tokenizers of the models that have one here."""
+
     _explicit: Mapping[_Part, tuple[int, ...]] = field(init=False, repr=False, compare=False)
     _general: tuple[int, ...] = field(init=False, repr=False, compare=False)
 

@@ -355,7 +355,7 @@ def test_a_large_body_is_looked_at_in_another_thread(
         )
         incoming = asked()
         return await gateway.handle(
-            Incoming(incoming.route, incoming.body, incoming.host, is_large=True)
+            Incoming(incoming.route, incoming.body, incoming.host, body_bytes=10**6)
         )
 
     assert on_loop(opened, scenario).status == 200
