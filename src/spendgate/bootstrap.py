@@ -23,6 +23,7 @@ from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.adapters.tokenizer_checks import uncounted
 from spendgate.adapters.tokenizer_file import counters_of
+from spendgate.adapters.unheld_folder import UnheldFolder
 from spendgate.config import SQLITE_SCHEME, Settings
 from spendgate.domain.price import PriceBook
 from spendgate.domain.upstream import UpstreamKind
@@ -155,6 +156,7 @@ def build_gateway(
         new_id=new_request_id,
         verifier=build_verifier(settings),
         counters_of=counters_of,
+        unheld=UnheldFolder(settings.home),
         terms=Terms(
             geo=settings.geo,
             default_max_tokens=settings.default_max_tokens,

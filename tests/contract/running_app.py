@@ -71,12 +71,14 @@ def body(own: dict[str, object] | None) -> dict[str, object]:
 
 
 @contextmanager
-def running(home: Path, simulator: str, **settings: str) -> Iterator[App]:
-    (home / "budgets.yml").write_text(BUDGETS)
+def running(
+    home: Path, simulator: str, *, budgets: str = BUDGETS, workers: int = 2, **settings: str
+) -> Iterator[App]:
+    (home / "budgets.yml").write_text(budgets)
     port = free_port()
     environment = {**os.environ, "SPENDGATE_HOME": str(home), **settings}
     command = [str(PROGRAMS / "spendgate"), "app", "--port", str(port), "--upstream", simulator]
-    command += ["--budgets", str(home / "budgets.yml"), "--workers", "2"]
+    command += ["--budgets", str(home / "budgets.yml"), "--workers", str(workers)]
     log = home / "host.log"
     with (
         log.open("wb") as output,

@@ -1,4 +1,4 @@
-"""Tokenizers that a policy names: how they are loaded, what they count, and what is told of them."""
+"""Tokenizers that a policy names: how they are loaded and count, and what is told of them."""
 
 import builtins
 import json
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.small_tokenizer import save_tokenizer, small_tokenizer
 from tokenizers import AddedToken, normalizers
+from tokenizers.processors import TemplateProcessing
 
 from spendgate.adapters import tokenizer_file
 from spendgate.adapters.policy_source import load_policy
@@ -61,8 +62,6 @@ def test_truncation_padding_and_dropout_of_the_file_are_off(tmp_path: Path) -> N
 
 
 def test_sentence_marks_that_the_file_adds_to_each_text_are_not_counted(tmp_path: Path) -> None:
-    from tokenizers.processors import TemplateProcessing
-
     tokenizer = small_tokenizer()
     tokenizer.post_processor = TemplateProcessing(
         single="<|tool|> $A", special_tokens=[("<|tool|>", 2)]

@@ -15,6 +15,7 @@ from spendgate.adapters.policy_source import load_policy, unpriced_steps
 from spendgate.adapters.stored_exposure import Exposure
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.adapters.tokenizer_checks import uncounted, unusable
+from spendgate.adapters.unheld_folder import UnheldFolder
 from spendgate.bootstrap import open_price_book, shown_ledger, utc_now
 from spendgate.cli.options import opened_ledger
 from spendgate.config import Settings
@@ -176,7 +177,7 @@ def _ledger_checks(settings: Settings) -> list[Check]:
             }
             found.append(Check("ledger", Status.OK, detail, figures=figures))
             found += [_policy(ledger), _prices(settings, ledger), _holds(exposure), _outbox(ledger)]
-            found += [*_tokenizers(ledger), *_named_upstreams(settings, ledger)]
+            found += [*_unheld(settings), *_tokenizers(ledger), *_named_upstreams(settings, ledger)]
     except HostError as error:
         if settings.is_embedded:
             found.append(Check("ledger", Status.WARN, str(error), "made at the first start"))
@@ -220,6 +221,16 @@ def _policy(ledger: StoredLedger) -> Check:
             "policy", Status.WARN, f"{detail}; cut by a restore: {', '.join(cut)}", way_out
         )
     return Check("policy", Status.OK, detail)
+
+
+def _unheld(settings: Settings) -> list[Check]:
+    """Tell of the calls of an outage that no ledger has yet; hosts book them within seconds."""
+    count = UnheldFolder(settings.home).count()
+    if not count:
+        return []
+    detail = f"{count} calls went out while the ledger was away and are not booked"
+    way_out = "start a host with this home: it books them"
+    return [Check("unheld calls", Status.WARN, detail, way_out, figures={"unheld_calls": count})]
 
 
 def _tokenizers(ledger: StoredLedger) -> list[Check]:

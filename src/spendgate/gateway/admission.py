@@ -81,6 +81,8 @@ class Prepared:
     plan: Plan
     terms: Terms
     request: ReserveRequest
+    is_unheld: bool = False
+    """Whether it goes out without a hold, because the ledger is away."""
 
     @property
     def call(self) -> Call:

@@ -16,6 +16,7 @@ from spendgate.gateway.explanation import explained
 from spendgate.gateway.hold_end import HoldEnds
 from spendgate.gateway.idempotency import KeptAnswers
 from spendgate.gateway.lanes import ThreadLanes, run_now
+from spendgate.gateway.outage import Outage, UnheldCalls
 from spendgate.gateway.outcome import Ending
 from spendgate.gateway.parts import GateParts
 from spendgate.gateway.ports import (
@@ -38,7 +39,7 @@ class Gateway:
     """One gate over one ledger and its model servers; safe for many threads.
 
     `upstream` serves the models that the policy names no server for, `servers` opens those that it
-    names.
+    names. `unheld` keeps the calls that go out while the ledger is away; without it none do.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Gateway:
         verifier: TokenVerifier | None = None,
         terms: Terms | None = None,
         counters_of: CountersOf = no_counters,
+        unheld: UnheldCalls | None = None,
     ) -> None:
         terms = terms or Terms()
         opened: Servers[Upstream] = Servers(upstream, servers)
@@ -67,6 +69,7 @@ class Gateway:
             kept=KeptAnswers(terms.answers_kept_max, terms.answers_bytes_max),
             repetitions=Repetitions(),
             draining=Draining(terms.draining_max),
+            outage=Outage(ledger, unheld, clock),
         )
         self._ends = HoldEnds(ledger)
         self.draining = self._parts.draining
@@ -180,8 +183,11 @@ class Gateway:
         self._parts.rules.refresh()
 
     def settle_late(self) -> int:
-        """Repeat the ends of holds that the ledger couldn't take; return how many still wait."""
-        return self._ends.repeat()
+        """Repeat what the ledger couldn't take, ends of holds and calls of an outage.
+
+        Returns how many still wait.
+        """
+        return self._ends.repeat() + self._parts.outage.book()
 
 
 def _chunks(call: StreamedCall) -> Generator[StreamChunk]:

@@ -7,6 +7,7 @@ from spendgate.domain.upstream import UpstreamSpec
 from spendgate.gateway.current_rules import CurrentRules
 from spendgate.gateway.draining import Draining
 from spendgate.gateway.idempotency import KeptAnswers
+from spendgate.gateway.outage import Outage
 from spendgate.gateway.ports import Clock, Ledger, TokenVerifier
 from spendgate.gateway.repetition import Repetitions
 from spendgate.gateway.terms import Terms
@@ -28,3 +29,4 @@ class GateParts:
     kept: KeptAnswers
     repetitions: Repetitions
     draining: Draining
+    outage: Outage

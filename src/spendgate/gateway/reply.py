@@ -59,6 +59,8 @@ class SpendNote:
     usage_source: str | None = None
     positions: tuple[Position, ...] = ()
     failed_attempts: tuple[FailedAttempt, ...] = ()
+    is_unheld: bool = False
+    """Whether the ledger was away, so that nothing was held and no budget is shown."""
 
 
 def spend_object(note: SpendNote) -> dict[str, object]:
@@ -78,6 +80,8 @@ def spend_object(note: SpendNote) -> dict[str, object]:
         "usage_source": note.usage_source,
         "budgets": [budget_object(position) for position in note.positions],
     }
+    if note.is_unheld:
+        spend["ledger"] = "unavailable"
     if failed:
         spend["failed_attempts"] = [
             {

@@ -213,7 +213,11 @@ class Reserving:
             raise
 
     async def _void(self, prepared: Prepared) -> None:
-        settlement = Settlement(prepared.request.hold_id, Charge(), self._parts.clock())
+        hold_id = prepared.request.hold_id
+        if prepared.is_unheld:
+            await self._lanes.run(lambda: self._parts.outage.end(hold_id, Verb.VOID, Charge()))
+            return
+        settlement = Settlement(hold_id, Charge(), self._parts.clock())
         await self._lanes.end(HoldEnd(Verb.VOID, settlement))
 
     async def _first_granted(self, prepared: Prepared) -> tuple[Prepared, Verdict]:
@@ -240,7 +244,13 @@ class Reserving:
         """
         attempt = prepared.request.facts.attempt
         for _ in range(_STALE_TRIES + _ATTEMPTS_MAX):
-            verdict = await self._lanes.reserve(prepared.request)
+            try:
+                verdict = await self._lanes.reserve(prepared.request)
+            except LedgerUnavailableError:
+                unheld = await self._without_ledger(prepared)
+                if unheld is None:
+                    raise
+                return unheld
             if isinstance(verdict, StalePolicy):
                 await self._reload(prepared.rules)
                 prepared = await self._again(prepared, attempt)
@@ -250,6 +260,16 @@ class Reserving:
             else:
                 return prepared, verdict
         raise LedgerUnavailableError(_UNSTEADY)
+
+    async def _without_ledger(self, prepared: Prepared) -> tuple[Prepared, Granted] | None:
+        """Grant a call that the ledger can't be asked about, if all of its budgets say so.
+
+        Not one with an idempotency key: only the ledger knows whether it was made before.
+        """
+        if prepared.call.idempotency_key is not None:
+            return None
+        granted = await self._lanes.run(lambda: self._parts.outage.admit(prepared.request))
+        return None if granted is None else (replace(prepared, is_unheld=True), granted)
 
     async def _again(self, prepared: Prepared, attempt: int) -> Prepared:
         """Prepare a call under newer rules, for the same model if they still name it."""

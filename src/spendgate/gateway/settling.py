@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from spendgate.domain.decision import Position
 from spendgate.domain.reservation import Settlement
 from spendgate.gateway.admission import Admission
 from spendgate.gateway.charging import charge_of, shown_cost_nano
@@ -39,7 +40,13 @@ class Settling:
         prepared = admission.prepared
         charge = charge_of(admission, ending, at)
         settlement = Settlement(admission.hold_id, charge, at)
-        positions = await self._lanes.end(HoldEnd(ending.verb, settlement, prepared.claims))
+        positions: tuple[Position, ...] | None = None
+        if prepared.is_unheld:
+            await self._lanes.run(
+                lambda: self._parts.outage.end(admission.hold_id, ending.verb, charge)
+            )
+        else:
+            positions = await self._lanes.end(HoldEnd(ending.verb, settlement, prepared.claims))
         note = self.note(admission)
         return replace(
             note,
@@ -62,6 +69,7 @@ class Settling:
             tools_disabled=granted.tools_disabled,
             price_version=granted.candidate.price_version,
             positions=granted.positions,
+            is_unheld=admission.prepared.is_unheld,
         )
 
     def keep(self, admission: Admission, reply: Reply) -> None:

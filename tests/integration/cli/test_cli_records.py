@@ -351,6 +351,18 @@ def test_the_doctor_warns_of_holds_that_nobody_ends(run: Run, ledger: SqliteLedg
     assert "sweeper" in holds["way_out"]
 
 
+def test_the_doctor_counts_the_calls_of_an_outage_that_nobody_booked(
+    run: Run, ledger: SqliteLedger, home: Path
+) -> None:
+    assert "unheld calls" not in {one["check"] for one in run("doctor", "--json").json}
+    (home / "unheld").mkdir()
+    (home / "unheld" / "call%231.json").write_text("{}")
+
+    unheld = {one["check"]: one for one in run("doctor", "--json").json}["unheld calls"]
+
+    assert (unheld["status"], unheld["figures"]) == ("warn", {"unheld_calls": 1})
+
+
 def test_the_doctor_finds_a_damaged_ledger(run: Run, home: Path) -> None:
     home.mkdir()
     (home / "ledger.db").write_bytes(b"this is no database" * 100)

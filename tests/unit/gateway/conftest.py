@@ -20,6 +20,7 @@ from spendgate.domain.budget import Budget, Policy
 from spendgate.domain.price import PriceBook
 from spendgate.errors import LedgerUnavailableError
 from spendgate.gateway.gateway import Gateway
+from spendgate.gateway.outage import UnheldCalls
 from spendgate.gateway.ports import TokenVerifier, UpstreamAnswer, UpstreamOutcome
 from spendgate.gateway.reply import Reply
 from spendgate.gateway.terms import Terms
@@ -244,6 +245,7 @@ def gate(
         upstreams: Json | None = None,
         router: Json | None = None,
         has_default: bool = True,
+        unheld: UnheldCalls | None = None,
         **terms: Any,
     ) -> Gate:
         ledger.policies.import_policy(
@@ -278,6 +280,7 @@ def gate(
             new_id=lambda: next(ids),
             verifier=verifier,
             terms=Terms(**{"held_wait_seconds": 0.0, **terms}),
+            unheld=unheld,
         )
         return Gate(gateway, ledger, failing, upstream, clock, servers)
 
