@@ -25,8 +25,9 @@ from spendgate.adapters.tokenizer_checks import uncounted
 from spendgate.adapters.tokenizer_file import counters_of
 from spendgate.adapters.unheld_folder import UnheldFolder
 from spendgate.config import SQLITE_SCHEME, Settings
+from spendgate.domain.budget import Policy
 from spendgate.domain.price import PriceBook
-from spendgate.domain.upstream import UpstreamKind
+from spendgate.domain.upstream import UpstreamKind, longest_seconds
 from spendgate.errors import HostError, PriceError, SpendgateError
 from spendgate.gateway.drain import FlushReport, flush_outbox
 from spendgate.gateway.narrowing import Narrowing
@@ -318,19 +319,28 @@ class RunningHost:
             self._threads.append(thread)
 
     def close(self) -> None:
-        """Stop the chores, repeat late settlements, deliver the outbox, close the ledger."""
+        """Let streams end, stop the chores, deliver the outbox, close ledger and connections.
+
+        Streams that threads read on for clients that left are waited for; those of an event loop
+        were before, and couldn't end while this holds the loop.
+        """
+        if self._async_gateway is None:
+            self._wait_for_streams()
         self._stopped.set()
         for thread in self._threads:
             thread.join(timeout=CLOSE_SECONDS)
         self._tried("sweep", self._sweep)
         self._tried("flush", self._flush)
         self.ledger.close()
-
-    def close_upstreams(self) -> None:
-        """Close the connections of threads, where the process goes on without this host."""
         self._pools.close()
         if self._upstream is not None:
             self._upstream.close()
+
+    def _wait_for_streams(self) -> None:
+        policy = self.gateway.policy or Policy()
+        own_seconds = self._settings.upstream_timeout_seconds
+        longest = longest_seconds(policy.upstreams, policy.router, own_seconds)
+        self.gateway.draining.wait(longest + CLOSE_SECONDS)
 
     def _repeat(self, name: str, chore: Callable[[], object], seconds: float) -> None:
         while not self._stopped.wait(seconds):

@@ -70,7 +70,8 @@ class Settings(BaseSettings):
     keeps it (uvicorn: 5 s), so that no call meets a connection being closed."""
 
     upstream_token_seconds: Annotated[float, Field(ge=0.1, le=60)] = 10.0
-    """How long a call waits for a workspace's token; nothing was sent and nothing billed then."""
+    """How long a call waits for a workspace's token, a Lakebase connection for its own; nothing
+    was sent and nothing billed then."""
 
     upstream_bills_5xx: bool = True
     """Whether a 5xx may have been billed: charged in full and reconciled later (the safe side)."""
@@ -161,6 +162,10 @@ class Settings(BaseSettings):
 
     client_seconds: Seconds = 60.0
     """How long a client may take to send its body, or to take a piece of a streamed answer."""
+
+    stream_keepalive_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 15.0
+    """How long a stream of `app` may be silent before a comment is sent, so that no proxy takes it
+    for dead while a model thinks; 0 sends none."""
 
     draining_max: Annotated[int, Field(ge=0)] = 256
     """Streams of clients that left which one process reads on to their usage at once; what comes

@@ -286,17 +286,21 @@ def test_the_served_model_passes_its_caller_on(
     model._caller = caller
     pass_on(ANN)
     model.predict(None, body)
+    list(model.predict_stream(None, body))
 
-    assert gate.vouched == [None, {"user": "ann@acme.com"}]
+    assert gate.vouched == [None, {"user": "ann@acme.com"}, {"user": "ann@acme.com"}]
     workspace.status = 403
     pass_on(BOB)
     refused: Any = model._answered(model._whole, body)
+    piece: Any
+    (piece,) = model.predict_stream(None, body)
     workspace.status = 500
     unavailable: Any = model._answered(model._whole, body)
     assert (refused.status, refused.body["error"]["code"]) == (401, "caller_unknown")
+    assert (piece["choices"], piece["error"]["code"]) == ([], "caller_unknown")
     assert (unavailable.status, unavailable.body["error"]["code"]) == (503, "caller_unavailable")
     assert unavailable.body["retryable"] is True
-    assert len(gate.vouched) == 2
+    assert len(gate.vouched) == 3
 
 
 def test_the_scope_is_the_one_that_model_serving_offers() -> None:

@@ -1,8 +1,9 @@
 """Lakebase Autoscaling as the ledger's Postgres: its host looked up, a token minted per connection.
 
 A token is asked for at each connect, because it is checked only there and lives for an hour;
-connections are renewed well before that (`ledger_connection_seconds`). Facts:
-reference/databricks.md §5.
+connections are renewed well before that (`ledger_connection_seconds`). The SDK asks for its own
+OAuth token without a time-out (0.156: `oauth.retrieve_token`), so its work is waited for only so
+long. Facts: reference/databricks.md §5.
 """
 
 import re
@@ -15,6 +16,7 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 from databricks.sdk.errors.base import DatabricksError
 
+from spendgate.adapters.bounded_wait import BoundedWait
 from spendgate.adapters.per_process import PerProcess
 from spendgate.errors import HostError, LedgerUnavailableError
 
@@ -66,10 +68,15 @@ class LakebaseParameters:
     """Connection parameters of an endpoint, with a new token each time they are asked for."""
 
     def __init__(
-        self, address: LakebaseAddress, make_client: Callable[[], WorkspaceClient]
+        self,
+        address: LakebaseAddress,
+        make_client: Callable[[], WorkspaceClient],
+        *,
+        timeout_seconds: float = 10.0,
     ) -> None:
         self._address = address
         self._client = PerProcess(make_client)
+        self._waits = PerProcess(lambda: BoundedWait(timeout_seconds))
         self._host = ""
         self._host_until = 0.0
 
@@ -81,17 +88,17 @@ class LakebaseParameters:
         """
         endpoint = self._address.endpoint
         try:
-            client = self._client.get()
-            host = self._known_host(client)
-            token = client.postgres.generate_database_credential(endpoint=endpoint).token
+            host, token, client_id = self._waits.get()(self._look)
         # ValueError is the SDK's for missing credentials, OSError and TimeoutError for the network.
         except (DatabricksError, ValueError, OSError, TimeoutError) as error:
+            if isinstance(error, TimeoutError):
+                self._client.take()  # it may hang with a lock of its own; the next is a new one
             raise LedgerUnavailableError(
                 f"no token for Lakebase {endpoint}: {_reason(error)}; check DATABRICKS_HOST, "
                 "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, and that the service principal "
                 "may use the project"
             ) from None
-        user = self._address.user or client.config.client_id
+        user = self._address.user or client_id
         if not user or not token:
             raise LedgerUnavailableError(
                 f"Lakebase {endpoint} has no user to connect as; add &user=ROLE to the ledger URL"
@@ -104,6 +111,14 @@ class LakebaseParameters:
             "password": token,
             "sslmode": "require",
         }
+
+    def _look(self) -> tuple[str, str | None, str | None]:
+        """Return the endpoint's host, a new token, and whose it is."""
+        client = self._client.get()
+        host = self._known_host(client)
+        endpoint = self._address.endpoint
+        token = client.postgres.generate_database_credential(endpoint=endpoint).token
+        return host, token, client.config.client_id
 
     def _known_host(self, client: WorkspaceClient) -> str:
         if time.monotonic() >= self._host_until:

@@ -46,7 +46,11 @@ def _parameters(settings: Settings) -> Callable[[], Mapping[str, str]]:
             workspace_client,
         )
 
-        return LakebaseParameters(parse_lakebase_url(url), lambda: workspace_client(seconds))
+        return LakebaseParameters(
+            parse_lakebase_url(url),
+            lambda: workspace_client(seconds),
+            timeout_seconds=settings.upstream_token_seconds,
+        )
     scheme = url.partition(":")[0] if ":" in url else ""
     raise HostError(
         f"ledger URL scheme {scheme!r} isn't known; use sqlite:///path/ledger.db, "

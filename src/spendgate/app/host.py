@@ -19,6 +19,7 @@ from spendgate.app.recipe_form import recipe_reply
 from spendgate.app.token_route import PATH as NARROW_PATH
 from spendgate.app.token_route import Narrower, narrow_route
 from spendgate.config import Settings
+from spendgate.domain.budget import Policy
 from spendgate.gateway.reply import Reply, error_reply, spend_headers
 from spendgate.gateway.wire import CHAT, EMBEDDINGS, RESPONSES
 from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure
@@ -56,7 +57,7 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
     Raises:
         HostError: before anything starts, if a setting, the folder or the port can't be used.
     """
-    check_settings(settings)
+    policy = check_settings(settings)
     with bind(host, port) as bound:
         plan = ServerPlan(
             name="spendgate app",
@@ -64,7 +65,7 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
             ready_path="/health",
             environment=settings_environment(settings),
             workers=workers,
-            call_seconds=call_seconds(settings),
+            call_seconds=call_seconds(settings, policy),
         )
         run_server(plan, bound)
 
@@ -76,15 +77,21 @@ def create_app() -> ASGIApp:
         WORKER.on_event_loop,
         body_bytes_max=settings.body_bytes_max,
         client_seconds=settings.client_seconds,
+        beat_seconds=settings.stream_keepalive_seconds,
         admin_token=settings.admin_token,
         platform_header=settings.platform_header,
         narrower=WORKER.narrowing,
     )
+
+    async def finish() -> int:
+        policy = WORKER.gateway().policy or Policy()
+        return await WORKER.on_event_loop().close(call_seconds(settings, policy))
+
     return Lifespan(
         app,
         threads=settings.serving_threads,
         start=WORKER.gateway,
-        finish=lambda: WORKER.on_event_loop().close(call_seconds(settings)),
+        finish=finish,
         close=WORKER.close,
     )
 
@@ -94,6 +101,7 @@ def routes(
     *,
     body_bytes_max: int,
     client_seconds: float,
+    beat_seconds: float,
     admin_token: SecretStr | None,
     platform_header: str | None,
     narrower: Callable[[], Narrower],
@@ -103,6 +111,7 @@ def routes(
         gate,
         body_bytes_max=body_bytes_max,
         client_seconds=client_seconds,
+        beat_seconds=beat_seconds,
         platform_header=platform_header,
     )
     document = openapi_document()

@@ -51,11 +51,13 @@ class ModelCalls:
         *,
         body_bytes_max: int,
         client_seconds: float,
+        beat_seconds: float = 0.0,
         platform_header: str | None = None,
     ) -> None:
         self._gate = gate
         self._body_bytes_max = body_bytes_max
         self._client_seconds = client_seconds
+        self._beat_seconds = beat_seconds
         self._platform_header = platform_header
 
     async def answer(
@@ -109,7 +111,9 @@ class ModelCalls:
         self, gate: Gate, incoming: Incoming, receive: Receive, send: Send, form: Form
     ) -> None:
         answer = await gate.stream(incoming)
-        events = EventStream(receive, send, seconds=self._client_seconds)
+        events = EventStream(
+            receive, send, seconds=self._client_seconds, beat_seconds=self._beat_seconds
+        )
         if isinstance(answer, Reply):
             if answer.chunks is None:
                 await send_reply(send, form(answer))
@@ -118,10 +122,8 @@ class ModelCalls:
             return
         watch = events.attend(answer)
         try:
-            failed = await answer.begin()
-            if failed is None:
-                await events.send_call(answer, note_headers(answer.note))
-            else:
+            failed = await events.send_call(answer, note_headers(answer.note))
+            if failed is not None:
                 await send_reply(send, form(failed))
         finally:
             watch.cancel()

@@ -57,8 +57,10 @@ class Check:
 
 def run_checks(settings: Settings) -> list[Check]:
     """Run all checks; one that fails doesn't stop the others."""
-    found = [_python(), _java(), _home(settings), _signing_key(settings), _upstream(settings)]
-    return [*found, *_policy_file(settings), *_ledger_checks(settings), _tables(settings)]
+    machine = [_python(), _java(), _home(settings), _signing_key(settings)]
+    records = [*_policy_file(settings), *_ledger_checks(settings), _tables(settings)]
+    names_servers = any(one.figures.get("model_servers") for one in records)
+    return [*machine, _upstream(settings, names_servers=names_servers), *records]
 
 
 def _python() -> Check:
@@ -122,11 +124,13 @@ def _signing_key(settings: Settings) -> Check:
     return Check("signing key", Status.OK, f"{signs}: {kinds}")
 
 
-def _upstream(settings: Settings) -> Check:
+def _upstream(settings: Settings, *, names_servers: bool) -> Check:
     url = settings.upstream_url
+    if url is None and names_servers:
+        return Check("upstream", Status.OK, "none of its own; the policy names model servers")
     if url is None:
         way_out = "give --upstream to a host, or set SPENDGATE_UPSTREAM_URL"
-        detail = "no model server but what the policy names"
+        detail = "no model server, and the policy names none"
         return Check("upstream", Status.WARN, detail, way_out)
     import httpx  # noqa: PLC0415 - slow to load
 
@@ -155,7 +159,9 @@ def _policy_file(settings: Settings) -> list[Check]:
         policy = load_policy(file, book=None, at=utc_now())
     except PolicyError as error:
         return [Check("policy file", Status.FAIL, str(error), "correct the file")]
-    return [Check("policy file", Status.OK, f"{file.name}: {len(policy.budgets)} budgets")]
+    figures = {"model_servers": len(policy.upstreams)}
+    detail = f"{file.name}: {len(policy.budgets)} budgets"
+    return [Check("policy file", Status.OK, detail, figures=figures)]
 
 
 def _ledger_checks(settings: Settings) -> list[Check]:
@@ -171,6 +177,7 @@ def _ledger_checks(settings: Settings) -> list[Check]:
             figures = {
                 "commit_ms": round(milliseconds, 3),
                 "policy_version": ledger.policies.version(),
+                "model_servers": len(ledger.policies.policy().upstreams),
                 "schema_version": exposure.schema_version,
                 "journal_rows": exposure.journal_rows,
                 "balances": exposure.balances,

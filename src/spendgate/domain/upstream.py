@@ -113,6 +113,17 @@ class Router:
         return bool(self.candidates) and model == self.name
 
 
+def longest_seconds(specs: tuple[UpstreamSpec, ...], router: Router, own_seconds: float) -> float:
+    """Return how long one call may take with all its attempts, in seconds.
+
+    No attempt begins after `total_seconds`, so one attempt's time comes on top. `own_seconds` is
+    the time-out of servers that name none.
+    """
+    longest = max([own_seconds, *(one.timeout_seconds or 0.0 for one in specs)])
+    may_try_again = bool(specs) or router != Router()
+    return longest + router.retries.total_seconds if may_try_again else longest
+
+
 def serving(specs: Iterable[UpstreamSpec], model: str) -> tuple[UpstreamSpec, ...]:
     """Return the servers of a model in their order of preference."""
     return tuple(one for one in specs if one.serves(model))

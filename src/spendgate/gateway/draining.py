@@ -8,7 +8,7 @@ class Draining:
 
     def __init__(self, streams_max: int) -> None:
         self._streams_max = streams_max
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self.now = 0
         """Streams being read on for nobody."""
 
@@ -31,8 +31,14 @@ class Draining:
         with self._lock:
             self.now -= 1
             self.drained += 1
+            self._lock.notify_all()
 
     def close(self) -> None:
         """Count a stream that wasn't read on."""
         with self._lock:
             self.closed += 1
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until no stream is read on any more, but not longer; say whether that is so."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self.now == 0, timeout=seconds)

@@ -143,7 +143,6 @@ class Budgets:
         """Settle what is under way, deliver the outbox and close the ledger."""
         self._threads.shutdown()
         self._host.close()
-        self._host.close_upstreams()
 
     def __enter__(self) -> "Budgets":
         return self

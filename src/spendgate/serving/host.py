@@ -21,7 +21,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     Raises:
         HostError: before anything starts, if a setting, the folder or the port can't be used.
     """
-    check_settings(settings)
+    policy = check_settings(settings)
     with bind(host, port) as bound:
         quiet_mlflow()
         from mlflow.pyfunc import scoring_server  # noqa: PLC0415
@@ -29,7 +29,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         from spendgate.serving.register import log_served_model  # noqa: PLC0415
 
         model = log_served_model(settings.home / MODEL_FOLDER)
-        timeout = call_seconds(settings)
+        timeout = call_seconds(settings, policy)
         # The environment in which `mlflow models serve` starts its server: model and time-out.
         _, environment = scoring_server.get_cmd(str(model), timeout=timeout)
         plan = ServerPlan(

@@ -20,6 +20,8 @@ from uvicorn.supervisors import Multiprocess
 
 from spendgate.bootstrap import build_caller, build_gateway, open_ledger
 from spendgate.config import Settings
+from spendgate.domain.budget import Policy
+from spendgate.domain.upstream import longest_seconds
 from spendgate.errors import HostError
 
 _logger = logging.getLogger("spendgate.web")
@@ -59,8 +61,10 @@ class ServerPlan:
     """How long one call may take; a stopping server waits no longer for its clients."""
 
 
-def check_settings(settings: Settings) -> None:
+def check_settings(settings: Settings) -> Policy:
     """Refuse settings that no worker could start with, before what is slow.
+
+    Returns the policy to start with.
 
     Raises:
         SpendgateError: naming the setting and the way out.
@@ -75,12 +79,13 @@ def check_settings(settings: Settings) -> None:
     build_caller(settings)
     with closing(open_ledger(settings)) as ledger:
         build_gateway(settings, ledger)
+        return ledger.policies.policy()
 
 
-def call_seconds(settings: Settings) -> int:
-    """Return how long one call may take: its model call, waiting for money, the ledger."""
-    seconds = settings.upstream_timeout_seconds + settings.held_wait_seconds + _MARGIN_SECONDS
-    return math.ceil(seconds)
+def call_seconds(settings: Settings, policy: Policy) -> int:
+    """Return how long one call may take: its model calls, waiting for money, the ledger."""
+    calls = longest_seconds(policy.upstreams, policy.router, settings.upstream_timeout_seconds)
+    return math.ceil(calls + settings.held_wait_seconds + _MARGIN_SECONDS)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -300,6 +300,19 @@ def test_the_doctor_warns_on_a_fresh_home_and_makes_nothing(run: Run, home: Path
     assert not home.exists()
 
 
+def test_the_doctor_needs_no_server_of_the_hosts_where_the_policy_names_some(
+    run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "named.yml"
+    file.write_text(f"budgets: []\nupstreams:\n  vllm: {{url: {NOBODY}}}\n")
+
+    told = run("doctor", "--budgets", str(file), "--json")
+
+    found = {one["check"]: one for one in json.loads(told.out)}
+    assert found["upstream"]["status"] == "ok"
+    assert "the policy names" in found["upstream"]["detail"]
+
+
 def test_the_doctor_fails_on_what_would_stop_calls(
     run: Run, spent: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

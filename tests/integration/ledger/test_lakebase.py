@@ -46,6 +46,8 @@ class Workspace:
         self.tokens: list[str] = []
         self.refuses = False
         self.host: str | None = str(server.folder)
+        self.answers = threading.Event()
+        self.answers.set()
         self._server = server
         server.ask_for_passwords_of(self.role, "never used")
         workspace = self
@@ -88,6 +90,7 @@ class Workspace:
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
         if path == "/oidc/v1/token":
+            self.answers.wait(60)
             return 200, {"access_token": "oauth", "token_type": "Bearer", "expires_in": 3600}
         if (
             path == "/api/2.0/postgres/credentials"
@@ -107,6 +110,7 @@ class Workspace:
         return token
 
     def close(self) -> None:
+        self.answers.set()
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
@@ -209,6 +213,21 @@ def test_a_workspace_that_is_down_is_unavailable_soon(workspace: Workspace) -> N
     workspace._http = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     workspace._thread = threading.Thread(target=workspace._http.serve_forever, daemon=True)
     workspace._thread.start()
+
+
+@pytest.mark.usefixtures("credentials")
+def test_a_token_server_that_hangs_is_unavailable_and_found_again(workspace: Workspace) -> None:
+    workspace.answers.clear()
+    parameters = LakebaseParameters(
+        LakebaseAddress(ENDPOINT), lambda: workspace_client(30), timeout_seconds=0.2
+    )
+
+    with pytest.raises(LedgerUnavailableError, match=r"no answer within 0\.2 s"):
+        parameters()
+
+    patient = LakebaseParameters(LakebaseAddress(ENDPOINT), lambda: workspace_client(30))
+    workspace.answers.set()
+    assert patient()["user"] == CLIENT_ID
 
 
 def test_missing_credentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from spendgate.domain.decision import Candidate, Decision, Granted
 from spendgate.domain.event import CallFacts
 from spendgate.domain.reservation import ReserveRequest, completed_facts
-from spendgate.domain.upstream import Router, UpstreamSpec, serving
+from spendgate.domain.upstream import Retries, Router, UpstreamSpec, longest_seconds, serving
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -73,3 +73,20 @@ def test_the_facts_of_a_hold_name_who_serves_it_and_at_which_price() -> None:
         ("big", "first", "global", "v2", "allow"),
         ("small", "second", "in_geo", "v3", "downgrade"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("specs", "router", "seconds"),
+    [
+        ((), Router(), 100),
+        ((UpstreamSpec("u"),), Router(), 160),
+        ((UpstreamSpec("u", timeout_seconds=30), UpstreamSpec("v")), Router(), 160),
+        ((UpstreamSpec("u", timeout_seconds=900), UpstreamSpec("v")), Router(), 960),
+        ((), Router(fallbacks={"a": ("b",)}), 160),
+        ((), Router(retries=Retries(attempts_max=3, total_seconds=5)), 105),
+    ],
+)
+def test_a_call_takes_its_last_attempt_longer_than_attempts_may_begin(
+    specs: tuple[UpstreamSpec, ...], router: Router, seconds: float
+) -> None:
+    assert longest_seconds(specs, router, 100) == seconds

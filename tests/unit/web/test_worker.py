@@ -1,7 +1,9 @@
 """A process has one gateway, and a forked child has its own."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import pytest
 from pydantic import SecretStr
 
 from spendgate.config import Settings
+from spendgate.domain.upstream import UpstreamSpec
 from spendgate.errors import HostError
 from spendgate.web.environment import settings_environment
-from spendgate.web.server import bind, check_settings
+from spendgate.web.server import bind, call_seconds, check_settings
 from spendgate.web.worker import Worker
 
 
@@ -74,6 +77,38 @@ def test_a_closed_worker_starts_anew(worker: Worker):
     worker.close()
 
     assert worker.gateway() is not before
+
+
+def test_a_closed_host_keeps_no_connection_to_its_model_server(worker: Worker):
+    worker.gateway()
+    host = worker._running()
+
+    worker.close()
+
+    assert host._upstream is not None
+    assert host._upstream._client.is_closed
+
+
+def test_a_closing_host_waits_for_streams_that_are_read_on(worker: Worker):
+    gateway = worker.gateway()
+    assert gateway.draining.enter()
+    closing = threading.Thread(target=worker.close)
+
+    closing.start()
+    closing.join(0.2)
+
+    assert closing.is_alive()
+    gateway.draining.leave()
+    closing.join(60)
+    assert not closing.is_alive()
+
+
+def test_a_call_may_take_as_long_as_the_slowest_server_of_the_policy(settings: Settings):
+    policy = check_settings(settings)
+    slow = UpstreamSpec("slow", timeout_seconds=1200)
+
+    assert call_seconds(settings, policy) == 290 + 2 + 30
+    assert call_seconds(settings, replace(policy, upstreams=(slow,))) == 1200 + 60 + 2 + 30
 
 
 def test_a_host_needs_a_model_server(tmp_path: Path):
