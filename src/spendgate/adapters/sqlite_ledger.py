@@ -190,11 +190,16 @@ def _move(
     moved: tuple[int, int],
     at: int,
     entries: int,
-) -> None:
-    """Add spent and held to balances, and how many more entries or open holds name them."""
-    if bal_ids:
-        sql = _repeated_marks("move_balances", "ids", "?", len(bal_ids))
-        connection.execute(sql, (*moved, at, entries, *bal_ids))
+) -> dict[BalanceKey, Balance]:
+    """Add spent and held to balances, and how many more entries or open holds name them.
+
+    Returns the balances as they are then.
+    """
+    if not bal_ids:
+        return {}
+    sql = _repeated_marks("move_balances", "ids", "?", len(bal_ids))
+    rows = connection.execute(sql, (*moved, at, entries, *bal_ids)).fetchall()
+    return {BalanceKey(*parts): Balance(spent, held) for *parts, spent, held in rows}
 
 
 def _hold(
@@ -244,9 +249,9 @@ def _end(connection: sqlite3.Connection, end: HoldEnd) -> Settled:
     )
     moved = movement.spent_delta_nano, movement.held_delta_nano
     # The first entry takes the place of the open hold.
-    _move(connection, _ids(bals), moved, entry.recorded_at, 1 if events else 0)
+    balances = _move(connection, _ids(bals), moved, entry.recorded_at, 1 if events else 0)
     connection.execute(_SQL["insert_event"], entry)
-    return end.moved(movement)
+    return end.moved(movement, balances)
 
 
 def _ids(bals: str) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spendgate.domain.budget import Claim
-from spendgate.domain.decision import Position
+from spendgate.domain.decision import Position, positions_of
 from spendgate.domain.reservation import Settled, Settlement
 from spendgate.errors import LedgerBrokenError, LedgerUnavailableError
 from spendgate.gateway.outcome import Verb
@@ -42,17 +42,18 @@ class HoldEnds:
 
         Returns where each one's budgets stand after it, None where the ledger doesn't say.
         """
+        found: dict[str, Settled] = {}
         for verb in Verb:
             batch = [one for one in ends if one.verb is verb]
             if not batch:
                 continue
             try:
-                _apply(self._ledger, verb, batch)
+                found.update(_apply(self._ledger, verb, batch))
             except _AWAY as error:
                 ids = ", ".join(one.settlement.hold_id for one in batch)
                 _log.warning("these holds couldn't be ended now: %s: %s", ids, error)
                 self._late += batch
-        return [self._positions(one) for one in ends]
+        return [self._positions(one, found.get(one.settlement.hold_id)) for one in ends]
 
     def end_at_once(self, end: HoldEnd, ledger: Ledger) -> tuple[Position, ...]:
         """End one hold by a ledger that doesn't wait.
@@ -60,8 +61,9 @@ class HoldEnds:
         Raises:
             LedgerUnavailableError: if it would have to; then `end` does it, also a second time.
         """
-        _apply(ledger, end.verb, [end])
-        return ledger.positions(end.claims)
+        found = _apply(ledger, end.verb, [end])
+        moved = _moved_positions(end, found.get(end.settlement.hold_id))
+        return ledger.positions(end.claims) if moved is None else moved
 
     def repeat(self) -> int:
         """End what is late; return how many holds are still waiting."""
@@ -74,14 +76,25 @@ class HoldEnds:
                 break
         return len(self._late)
 
-    def _positions(self, end: HoldEnd) -> tuple[Position, ...] | None:
+    def _positions(self, end: HoldEnd, settled: Settled | None) -> tuple[Position, ...] | None:
+        moved = _moved_positions(end, settled)
+        if moved is not None:
+            return moved
         try:
             return self._ledger.positions(end.claims)
         except _AWAY:
             return None
 
 
-def _apply(ledger: Ledger, verb: Verb, ends: Sequence[HoldEnd]) -> None:
+def _moved_positions(end: HoldEnd, settled: Settled | None) -> tuple[Position, ...] | None:
+    """Say where budgets stand by the answer of the end itself, if that tells of all of them."""
+    keys = [key for claim in end.claims for key in claim.read_keys]
+    if settled is None or not all(key in settled.balances for key in keys):
+        return None
+    return positions_of(end.claims, settled.balances)
+
+
+def _apply(ledger: Ledger, verb: Verb, ends: Sequence[HoldEnd]) -> dict[str, Settled]:
     if verb is Verb.SETTLE:
         booked = ledger.settle([one.settlement for one in ends])
     else:
@@ -90,6 +103,7 @@ def _apply(ledger: Ledger, verb: Verb, ends: Sequence[HoldEnd]) -> None:
         booked = act([one.settlement.hold_id for one in ends], ends[-1].settlement.at)
     for settled in booked:
         _alarm(settled)
+    return {one.hold_id: one for one in booked}
 
 
 def _alarm(settled: Settled) -> None:

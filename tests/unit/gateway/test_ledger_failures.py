@@ -50,6 +50,32 @@ def test_an_answer_is_delivered_although_its_settlement_has_to_wait(
     assert opened.held_nano > 0
 
 
+def test_a_settlement_says_itself_where_its_budgets_stand(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    opened = gate(budget(), budget(id="all", scope={}, window="lifetime"))
+    opened.chat()
+    opened.failing.break_down("positions")
+
+    shown = opened.chat().body["spend"]["budgets"]
+
+    assert [(one["spent_usd"], one["held_usd"]) for one in shown] == [
+        ("0.000270000", "0.000000000")
+    ] * 2
+
+
+def test_a_budget_that_looks_at_other_windows_too_is_read_after_a_settlement(
+    gate: Callable[..., Any], budget: Callable[..., Any], clock: Any
+) -> None:
+    opened = gate(budget(window={"rolling": "24h"}))
+    opened.chat()
+    clock.advance(hours=2)
+
+    (shown,) = opened.chat().body["spend"]["budgets"]
+
+    assert shown["spent_usd"] == "0.000270000"
+
+
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize(
     ("verb", "outcome", "kind"),

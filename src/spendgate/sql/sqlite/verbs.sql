@@ -42,6 +42,7 @@ SET
   touched_at = max(touched_at, ?),
   entries = entries + ?
 WHERE bal_id IN ({ids})
+RETURNING budget_id, scope_value, period, spent, held
 
 -- name: insert_event
 INSERT INTO outbox
