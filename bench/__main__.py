@@ -1,4 +1,4 @@
-"""Run all benchmarks: `make bench`, or `python -m bench ledger serving burst`."""
+"""Run all benchmarks: `make bench`, or `python -m bench ledger shared serving burst`."""
 
 import json
 import os
@@ -7,9 +7,14 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from bench import burst, ledger, serving
+from bench import burst, ledger, serving, shared_ledger
 
-_ALL = {"ledger": ledger.run, "serving": serving.run, "burst": burst.run}
+_ALL = {
+    "ledger": ledger.run,
+    "shared": shared_ledger.run,
+    "serving": serving.run,
+    "burst": burst.run,
+}
 
 
 def main() -> None:

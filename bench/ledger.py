@@ -11,31 +11,30 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from bench.workload import budgets, request, settlement
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
-from spendgate.domain.budget import Budget, Policy
-from spendgate.domain.decision import Candidate, Granted
-from spendgate.domain.event import CallFacts, Charge
-from spendgate.domain.reservation import ReserveRequest, Settlement
-from spendgate.domain.scope import Identity, Scope
-from spendgate.domain.usage import TokenUsage
-from spendgate.domain.window import parse_window
+from spendgate.domain.budget import Policy
+from spendgate.domain.decision import Granted
 
 PROCESSES, RATE, SECONDS = 4, 800, 10
 """The rate counts bare transactions and requests, which take turns: 400 requests a second."""
-_SIZES = {"org": 1, "team": 5, "agent": 20, "user": 500, "session": 5_000, "task": 20_000}
-_MODEL = "databricks-claude-haiku-4-5"
+CLOSED_PROCESSES, CLOSED_SECONDS = (1, 4, 8), 4.0
 
 
 def run() -> dict[str, object]:
-    """Measure one open-load run; microseconds."""
+    """Measure an open load, then closed loops of more and more processes; microseconds."""
+    closed = {f"{count} processes": _closed(count) for count in CLOSED_PROCESSES}
+    return {**_open_load(), "closed_loop": closed}
+
+
+def _open_load() -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.db"
         ledger = SqliteLedger(SqliteStore(path))
-        ledger.policies.import_policy(Policy(budgets=_budgets()))
+        ledger.policies.import_policy(Policy(budgets=budgets()))
         spawn = multiprocessing.get_context("spawn")
         with spawn.Pool(PROCESSES) as pool:
             parts = pool.starmap(_worker, [(str(path), seed) for seed in range(PROCESSES)])
@@ -52,12 +51,6 @@ def run() -> dict[str, object]:
         "audit_problems": len(report.problems),
         "events": report.events,
     }
-
-
-def _budgets() -> tuple[Budget, ...]:
-    return tuple(
-        Budget(f"{name}-day", Scope(((name, "*"),)), 10**15, parse_window("day")) for name in _SIZES
-    )
 
 
 def _worker(path: str, seed: int) -> tuple[list[float], list[float], list[float]]:
@@ -79,18 +72,55 @@ def _worker(path: str, seed: int) -> tuple[list[float], list[float], list[float]
         if index % 2:  # the first one after a sleep pays for waking up, so they take turns
             bares.append(_bare_transaction(bare, rng, index))
             continue
-        request = _request(policy, rng, f"{seed}-{index}")
+        asked = request(policy, rng, f"{seed}-{index}")
         start = time.perf_counter()
-        (verdict,) = ledger.reserve([request])
+        (verdict,) = ledger.reserve([asked])
         reserves.append((time.perf_counter() - start) * 1e6)
         assert isinstance(verdict, Granted)
-        charge = Charge(TokenUsage(300, 200), 1_300_000, 100, "all", "reported", 900)
+        ending = settlement(asked.hold_id)
         start = time.perf_counter()
-        ledger.settle([Settlement(request.hold_id, charge, datetime.now(UTC))])
+        ledger.settle([ending])
         settles.append((time.perf_counter() - start) * 1e6)
     ledger.close()
     bare.close()
     return bares, reserves, settles
+
+
+def _closed(processes: int) -> dict[str, object]:
+    """Let each process reserve and settle as fast as it can."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.db"
+        ledger = SqliteLedger(SqliteStore(path))
+        ledger.policies.import_policy(Policy(budgets=budgets()))
+        spawn = multiprocessing.get_context("spawn")
+        with spawn.Pool(processes) as pool:
+            parts = pool.starmap(_closed_worker, [(str(path), seed) for seed in range(processes)])
+        problems = len(ledger.audit().problems)
+        ledger.close()
+    pairs = [one for part in parts for one in part]
+    counts = [len(part) for part in parts]
+    return {
+        "reserve+settle/s": round(len(pairs) / CLOSED_SECONDS),
+        "pair_us": _percentiles(pairs),
+        "least/most of a process": round(min(counts) / max(counts), 2),
+        "audit_problems": problems,
+    }
+
+
+def _closed_worker(path: str, seed: int) -> list[float]:
+    ledger = SqliteLedger(SqliteStore(Path(path)))
+    policy = ledger.policies.policy()
+    rng = random.Random(seed)
+    pairs: list[float] = []
+    time.sleep(0.5)  # until all processes are there
+    end = time.perf_counter() + CLOSED_SECONDS
+    while (start := time.perf_counter()) < end:
+        asked = request(policy, rng, f"{seed}-{len(pairs)}")
+        ledger.reserve([asked])
+        ledger.settle([settlement(asked.hold_id)])
+        pairs.append((time.perf_counter() - start) * 1e6)
+    ledger.close()
+    return pairs
 
 
 def _bare_file(path: str) -> sqlite3.Connection:
@@ -111,18 +141,6 @@ def _bare_transaction(connection: sqlite3.Connection, rng: random.Random, number
     connection.execute("INSERT INTO hold VALUES (?, ?)", (number, "x" * 600))
     connection.execute("COMMIT")
     return (time.perf_counter() - start) * 1e6
-
-
-def _request(policy: Policy, rng: random.Random, name: str) -> ReserveRequest:
-    at = datetime.now(UTC)
-    values = {scope: f"{scope}-{rng.randrange(size)}" for scope, size in _SIZES.items()}
-    claims = policy.claims(Identity(values), at)
-    candidate = Candidate(_MODEL, 10**9, 5_000_000, 400, 1_300_000, "bench")
-    facts = CallFacts(1, at, values, _MODEL, _MODEL, "bench", "global", "bench", "allow",
-                      tuple(claim.budget.budget_id for claim in claims))  # fmt: skip
-    expires = at + timedelta(minutes=5)
-    return ReserveRequest(f"{name}#1", "fp", claims, {_MODEL: candidate}, _MODEL, facts,
-                          policy.version, expires)  # fmt: skip
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:
