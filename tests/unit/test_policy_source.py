@@ -150,7 +150,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("tz: Europe/Berln", "did you mean Europe/Berlin?"),
         ("window: rolling", "'rolling' is not a window"),
         ("window: {rolling: 24h, tz: UTC}", "is not a window"),
-        ("bound: counted", "bound: 'counted' is not supported by this version; write strict"),
+        ("bound: guessed", "bound: 'guessed' must be 'strict' or 'counted'"),
         ("on_store_error: allow", "on_store_error: 'allow' would break the promise"),
         ("idle_ttl: 30d", "idle_ttl: a month window ends by itself"),
         ("window: lifetime, idle_ttl: 30d", "idle_ttl: would forget what org:acme has spent"),

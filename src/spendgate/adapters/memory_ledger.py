@@ -192,7 +192,10 @@ class MemoryLedger:
         state.move(hold.keys, movement.spent_delta_nano, movement.held_delta_nano, at)
         event = spend_event(hold_id, sequence, movement, hold.facts, charge, hold.amount_nano, at)
         state.journal.append(JournalEntry(event, hold.keys))
-        return Settled(hold_id, movement.state, movement.charged_nano, True, movement.is_overrun)
+        moved = {key: state.balances[key] for key in hold.keys}
+        return Settled(
+            hold_id, movement.state, movement.charged_nano, True, movement.is_overrun, moved
+        )
 
 
 def _due(state: MemoryState, at: datetime) -> list[str]:

@@ -20,6 +20,8 @@ from spendgate.adapters.postgres_pool import PostgresPool, PostgresSession
 from spendgate.adapters.postgres_sure_ends import SureEnds, opened
 from spendgate.adapters.postgres_wire import Command, array, text_array
 from spendgate.adapters.statements import statements
+from spendgate.domain.budget import BalanceKey
+from spendgate.domain.decision import Balance
 from spendgate.domain.hold import HoldAmounts, HoldState, Movement
 from spendgate.domain.reservation import Settled
 from spendgate.errors import LedgerBrokenError
@@ -165,13 +167,16 @@ def _attempt(
     *_, locked = session.round_trip(*begin, _lock(ends))
     batch = _Batch(_holds(locked))
     own = lost.answers(ends, batch.holds)
-    outcomes: list[Outcome[Settled]] = [
+    outcomes = [
         [own.pop(end.hold_id, None) or _end(batch, end) for end in caller] for caller in callers
     ]
     lost.holds.update({hold_id: batch.holds[hold_id] for hold_id in batch.ended})
     lost.ended.update(batch.ended)
-    _write(session, batch)
-    return outcomes
+    balances = _write(session, batch)
+    return [
+        [replace(one, balances=balances) if one.moved else one for one in caller]
+        for caller in outcomes
+    ]
 
 
 def _lock(ends: Sequence[HoldEnd]) -> Command:
@@ -213,11 +218,16 @@ def _move(batch: _Batch, bals: Sequence[int], movement: Movement, at: int, entri
         batch.entries[one] = batch.entries.get(one, 0) + entries
 
 
-def _write(session: PostgresSession, batch: _Batch, *, is_touched: bool = False) -> None:
-    """Send all changes and the commit; balances are locked in the order of their ids first."""
+def _write(
+    session: PostgresSession, batch: _Batch, *, is_touched: bool = False
+) -> dict[BalanceKey, Balance]:
+    """Send all changes and the commit; balances are locked in the order of their ids first.
+
+    Returns the balances that moved, as they are then.
+    """
     if not batch.ended:
         session.round_trip((_TX["commit" if is_touched else "rollback"], ()))
-        return
+        return {}
     commands: list[Command] = []
     if bals := sorted(batch.spent):
         ids = array(bals)
@@ -239,7 +249,9 @@ def _write(session: PostgresSession, batch: _Batch, *, is_touched: bool = False)
         )
     )
     commands.append((_SQL["insert_events"], _event_columns(batch.events)))
-    session.round_trip(*commands, (_TX["commit"], ()))
+    answers = session.round_trip(*commands, (_TX["commit"], ()))
+    moved_rows = answers[1] if bals else ()
+    return {BalanceKey(*key): Balance(spent, held) for *key, spent, held in moved_rows}
 
 
 def _event_columns(events: Sequence[EventRow]) -> list[str]:

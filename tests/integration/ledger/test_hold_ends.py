@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from spendgate.domain.decision import Refused
+from spendgate.domain.budget import BalanceKey
+from spendgate.domain.decision import Balance, Refused
 from spendgate.domain.hold import EventKind, HoldState
 from spendgate.domain.money import NANO_MAX
 from spendgate.domain.reservation import Settled
@@ -36,6 +37,20 @@ def test_ending_a_hold_twice_moves_once(till: "Till", end: str) -> None:
     assert second == replace(first, moved=False)
     assert till.standing() == after
     assert till.ledger.audit().events == 1
+
+
+def test_an_end_says_where_the_balances_are_that_it_moved(till: "Till") -> None:
+    till.budget("day", "user:ann", 100)
+    till.reserve("other", 30)
+    till.reserve("h#1", 60)
+    key = BalanceKey(*DAY)
+
+    expired = till.expire("h#1")
+    corrected = till.settle("h#1", 25)
+
+    assert expired.balances[key] == Balance(60, 30)
+    assert corrected.balances[key] == Balance(25, 30)
+    assert till.settle("h#1", 25).balances == {}
 
 
 def test_what_ended_first_wins(till: "Till") -> None:
