@@ -89,6 +89,12 @@ def open_ledger(settings: Settings) -> StoredLedger:
     return ledger
 
 
+def has_ledger(settings: Settings) -> bool:
+    """Tell whether an embedded ledger's file exists; other ledgers answer when they are opened."""
+    file = Path(settings.ledger_location.removeprefix(SQLITE_SCHEME))
+    return not settings.is_embedded or file.exists()
+
+
 def shown_ledger(settings: Settings) -> str:
     """Return the ledger's URL without anything that may be secret."""
     if settings.is_embedded:

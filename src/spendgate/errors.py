@@ -17,7 +17,8 @@ SpendgateError
 ├── UpstreamError            library mode: the model server failed a call made through the gate
 ├── StepError                library mode: a step is used out of turn
 ├── SinkUnavailableError     the spend sink can't take a batch now; nothing is lost
-└── HostError                a host can't start: a bad setting, port or folder
+├── JobFailedError           a job found problems, which its report names; what it did stays done
+└── HostError                a host or a job can't start: a bad setting, port or folder
 
 Refusals by a budget are values (`domain.decision.Refused`), not exceptions; only at the library's
 edge they become one.
@@ -131,5 +132,9 @@ class SinkUnavailableError(SpendgateError):
     """The spend sink refused a batch; the outbox keeps it."""
 
 
+class JobFailedError(SpendgateError):
+    """A job's report names problems; what the job did stays done."""
+
+
 class HostError(SpendgateError):
-    """A host can't start with these settings."""
+    """A host or a job can't start with these settings."""

@@ -15,7 +15,7 @@ from spendgate.domain.hold import EventKind
 from spendgate.domain.scope import Scope
 from spendgate.domain.window import parse_window
 from spendgate.gateway.ports import EventBatch
-from spendgate.jobs.aggregate import run
+from spendgate.jobs.aggregate import aggregate
 from spendgate.jobs.spark_session import delta_settings
 from spendgate.jobs.table_space import TableSpace
 
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
     DeltaSink(folder / "delta").append("l", EventBatch(1, (event,), ()))
     policy = Policy((Budget("life", Scope(), 10**9, parse_window("lifetime")),))
 
-    run(spark, TableSpace(folder / "delta"), policy, [], AT, folder / "checkpoint")
+    aggregate(spark, TableSpace(folder / "delta"), policy, [], AT, folder / "checkpoint")
 
     spark.stop()
     rows = query_rows(folder / "delta", "SELECT scope_value, spent_usd FROM budget_state")

@@ -23,6 +23,9 @@ from spendgate.domain.usage import TokenUsage
 from spendgate.domain.window import parse_window, window_at
 from spendgate.gateway.ports import EventBatch
 from spendgate.jobs import aggregate
+from spendgate.jobs.job_run import Report
+from spendgate.jobs.spark_session import local_session
+from spendgate.jobs.table_space import TableSpace
 
 pytestmark = pytest.mark.spark
 
@@ -69,8 +72,12 @@ class Home:
         policy: Policy = POLICY,
         balances: list[BalanceRow] | None = None,
         as_of: datetime = NOW,
-    ) -> dict[str, object]:
-        return aggregate.run_local(self.settings, policy, balances, as_of)
+    ) -> Report:
+        folder = self.settings.delta_folder.absolute()
+        spark = local_session(self.folder)
+        checkpoint = self.folder / "checkpoints" / "aggregate"
+        space = TableSpace(folder)
+        return aggregate.aggregate(spark, space, policy, balances, as_of, checkpoint)
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         return [tuple(row.values()) for row in query_rows(self.settings.delta_folder, sql)]

@@ -11,8 +11,8 @@ import typer
 from pydantic import ValidationError
 
 from spendgate.adapters.stored_ledger import StoredLedger
-from spendgate.bootstrap import open_ledger
-from spendgate.config import SQLITE_SCHEME, Settings
+from spendgate.bootstrap import has_ledger, open_ledger
+from spendgate.config import Settings
 from spendgate.domain.scope import Scope, ScopeError
 from spendgate.errors import HostError
 
@@ -67,12 +67,6 @@ def opened_ledger(settings: Settings, *, may_create: bool = False) -> Generator[
         yield ledger
     finally:
         ledger.close()
-
-
-def has_ledger(settings: Settings) -> bool:
-    """Tell whether an embedded ledger's file exists; other ledgers answer when they are opened."""
-    file = Path(settings.ledger_location.removeprefix(SQLITE_SCHEME))
-    return not settings.is_embedded or file.exists()
 
 
 def parse_scope(text: str) -> Scope:

@@ -16,7 +16,6 @@ from pathlib import Path
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from spendgate.config import Settings
 from spendgate.domain.budget import BalanceRow, Policy
 from spendgate.domain.decision import Status
 from spendgate.domain.table import (
@@ -27,7 +26,7 @@ from spendgate.domain.table import (
     WINDOW_SPEND,
 )
 from spendgate.domain.window import WindowKind
-from spendgate.jobs.spark_session import local_session
+from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.budget_frame import (
     BUDGETS_SCHEMA,
@@ -44,20 +43,16 @@ from spendgate.transforms.window_spend import rolling_spend, window_spend
 HOUR_RANGES_MAX = 50
 """Ranges of hours in one filter; above it, everything between first and last is summed again."""
 
-Report = dict[str, object]
+
+def run_job(run: JobRun) -> Report:
+    """Aggregate the tables of a run, under the ledger's policy and with what it holds."""
+    with run.opened_ledger() as ledger:
+        policy, balances = ledger.policies.policy(), ledger.balances()
+    checkpoint = run.folder / "checkpoints" / "aggregate"
+    return aggregate(run.spark(), run.space, policy, balances, run.as_of, checkpoint)
 
 
-def run_local(
-    settings: Settings, policy: Policy, balances: Sequence[BalanceRow] | None, as_of: datetime
-) -> Report:
-    """Aggregate the tables of a home with Spark on this machine."""
-    home = settings.home.absolute()
-    space = TableSpace(folder=settings.delta_folder.absolute())
-    spark = local_session(home, "spendgate aggregate")
-    return run(spark, space, policy, balances, as_of, home / "checkpoints" / "aggregate")
-
-
-def run(
+def aggregate(
     spark: SparkSession,
     space: TableSpace,
     policy: Policy,
@@ -77,7 +72,11 @@ def run(
             again, and the running sums start anew.
     """
     created = [t.name for t in (SPEND_HOURLY, WINDOW_SPEND, BUDGET_STATE) if space.create(spark, t)]
-    report: Report = {"job": "aggregate", "as_of": as_of.isoformat(), "tables_created": created}
+    report: dict[str, object] = {
+        "job": "aggregate",
+        "as_of": as_of.isoformat(),
+        "tables_created": created,
+    }
     if not space.exists(spark, SPEND_EVENTS):
         return report | {
             "batches": 0,

@@ -56,8 +56,10 @@ class TableSpace:
             return reader.load(str(self.folder / table.name))
         return reader.table(self.name(table))
 
-    def write(self, statement: str, table: Table, source: DataFrame) -> list[Row]:
-        """Run a statement of `sql/delta/aggregate.sql` on a table, with its metrics as answer."""
-        text = statements("delta/aggregate.sql")[statement]
+    def write(
+        self, statement: str, table: Table, source: DataFrame, script: str = "aggregate"
+    ) -> list[Row]:
+        """Run a statement of `sql/delta/<script>.sql` on a table, with its metrics as answer."""
+        text = statements(f"delta/{script}.sql")[statement]
         text = Template(text).substitute(target=self.name(table))
         return source.sparkSession.sql(text, source=source).collect()

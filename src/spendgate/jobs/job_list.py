@@ -1,0 +1,48 @@
+"""The jobs by name, each loaded when it is run, so that one without Spark starts at once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from spendgate.jobs.job_run import JobRun, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job: what it is for, how to run it, and which of `JobRun`'s choices it heeds."""
+
+    summary: str
+    run: Callable[[JobRun], Report]
+    choices: frozenset[str] = frozenset()
+    """Names of `rebuild`, `since`, `until`, `out` that the job takes; others are refused."""
+
+
+def unheeded_choices(name: str, run: JobRun) -> list[str]:
+    """Return the flags of a run that its job doesn't take."""
+    given = {"rebuild": run.rebuild, "since": run.since, "until": run.until, "out": run.out}
+    taken = JOBS[name].choices
+    return [f"--{one}" for one, value in given.items() if value and one not in taken]
+
+
+def _drain(run: JobRun) -> Report:
+    from spendgate.jobs import drain  # noqa: PLC0415
+
+    return drain.run(run)
+
+
+def _aggregate(run: JobRun) -> Report:
+    from spendgate.jobs import aggregate  # noqa: PLC0415
+
+    return aggregate.run_job(run)
+
+
+def _maintain(run: JobRun) -> Report:
+    from spendgate.jobs import maintain  # noqa: PLC0415
+
+    return maintain.run(run)
+
+
+JOBS: Mapping[str, Job] = {
+    "drain": Job("deliver the ledger's outbox to Delta", _drain),
+    "aggregate": Job("new events into rollups, windows and budget_state", _aggregate),
+    "maintain": Job("remove what nobody needs any more", _maintain),
+}

@@ -1,0 +1,76 @@
+"""`spendgate-job`, the wheel's entry point: arguments, report, and how it ends."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from spendgate.bootstrap import open_ledger
+from spendgate.config import Settings
+from spendgate.errors import HostError, JobFailedError
+from spendgate.jobs import job_list
+from spendgate.jobs.entry import main
+from spendgate.jobs.job_list import Job
+from spendgate.jobs.job_run import JobRun, Report
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    open_ledger(Settings(home=tmp_path)).close()
+    return tmp_path
+
+
+def test_a_job_prints_its_report_and_returns(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["maintain", "--home", str(home), "--as-of", "2026-03-10"])
+
+    report = json.loads(capsys.readouterr().out)
+    assert report["job"] == "maintain"
+    assert report["older_than"] == "2026-03-03T00:00:00+00:00"
+
+
+def test_a_report_with_problems_ends_the_job_as_failed(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def troubled(run: JobRun) -> Report:
+        return {"job": "troubled", "problems": ["an event of the future"]}
+
+    monkeypatch.setitem(job_list.JOBS, "troubled", Job("finds problems", troubled))  # type: ignore[arg-type] - a dict at run time
+
+    with pytest.raises(JobFailedError, match="an event of the future"):
+        main(["troubled", "--home", str(home)])
+    assert "an event of the future" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["nothing"], "invalid choice: 'nothing'"),
+        (["drain", "--as-of", "soon"], "'soon' is no time"),
+        (["maintain", "--rebuild"], "maintain takes no --rebuild"),
+        (["drain", "--until", "2026-01-01"], "drain takes no --until"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert ended.value.code == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_a_home_without_a_ledger_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="there is no ledger at sqlite:///"):
+        main(["drain", "--home", str(tmp_path)])
+
+
+def test_a_catalog_without_a_volume_has_no_place_for_checkpoints(tmp_path: Path) -> None:
+    run = JobRun(Settings(home=tmp_path), datetime(2026, 3, 10, tzinfo=UTC), catalog="main")
+
+    with pytest.raises(HostError, match="need --volume"):
+        _ = run.folder
+    assert run.space.catalog == "main"
