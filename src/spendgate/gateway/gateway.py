@@ -9,6 +9,7 @@ from spendgate.domain.price import PriceBook
 from spendgate.domain.upstream import UpstreamSpec
 from spendgate.gateway.admission import Admission, Incoming
 from spendgate.gateway.async_gateway import AsyncGateway
+from spendgate.gateway.call_report import NoTelemetry
 from spendgate.gateway.calling import Calling
 from spendgate.gateway.current_rules import CountersOf, CurrentRules, no_counters
 from spendgate.gateway.draining import Draining
@@ -23,6 +24,7 @@ from spendgate.gateway.ports import (
     AsyncUpstream,
     Clock,
     Ledger,
+    Telemetry,
     TokenVerifier,
     Upstream,
 )
@@ -55,6 +57,7 @@ class Gateway:
         terms: Terms | None = None,
         counters_of: CountersOf = no_counters,
         unheld: UnheldCalls | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         terms = terms or Terms()
         opened: Servers[Upstream] = Servers(upstream, servers)
@@ -70,6 +73,7 @@ class Gateway:
             repetitions=Repetitions(),
             draining=Draining(terms.draining_max),
             outage=Outage(ledger, unheld, clock),
+            telemetry=telemetry or NoTelemetry(),
         )
         self._ends = HoldEnds(ledger)
         self.draining = self._parts.draining

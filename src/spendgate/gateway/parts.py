@@ -8,7 +8,7 @@ from spendgate.gateway.current_rules import CurrentRules
 from spendgate.gateway.draining import Draining
 from spendgate.gateway.idempotency import KeptAnswers
 from spendgate.gateway.outage import Outage
-from spendgate.gateway.ports import Clock, Ledger, TokenVerifier
+from spendgate.gateway.ports import Clock, Ledger, Telemetry, TokenVerifier
 from spendgate.gateway.repetition import Repetitions
 from spendgate.gateway.terms import Terms
 
@@ -30,3 +30,4 @@ class GateParts:
     repetitions: Repetitions
     draining: Draining
     outage: Outage
+    telemetry: Telemetry

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome, HoldRecord
 from spendgate.domain.budget import BalanceRow, Budget, Claim, Policy, Raise
@@ -13,6 +13,9 @@ from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, Ve
 from spendgate.domain.retention import Collected
 from spendgate.domain.revocation import Revocation
 from spendgate.domain.scope import Scope
+
+if TYPE_CHECKING:
+    from spendgate.gateway.call_report import CallReport
 
 Clock = Callable[[], datetime]
 """Answers the aware UTC time."""
@@ -262,6 +265,23 @@ class AsyncUpstream(Protocol):
 
     async def close(self) -> None:
         """Close all connections."""
+        ...
+
+
+class Telemetry(Protocol):
+    """Those who watch; they neither hold a call up nor raise."""
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether anybody wants reports."""
+        ...
+
+    def answered(self, outcome: str, seconds: float) -> None:
+        """Hear that a request was admitted, or why not, and how long that took."""
+        ...
+
+    def ended(self, report: "CallReport", seconds: float) -> None:
+        """Hear how an attempt ended, and how long booking its end took."""
         ...
 
 

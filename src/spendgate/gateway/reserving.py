@@ -28,6 +28,7 @@ from spendgate.errors import (
 )
 from spendgate.gateway.admission import Admission, Arrival, Incoming, Prepared, prepare
 from spendgate.gateway.attempts import Attempt
+from spendgate.gateway.call_report import outcome_of
 from spendgate.gateway.failure import (
     CALLERS_FAULTS,
     LEDGER_AWAY,
@@ -82,7 +83,14 @@ class Reserving:
         self._lanes = lanes
 
     async def admit(self, incoming: Incoming) -> Admission | Reply:
-        """Hold the money of one call, or answer why not. Who gets an Admission must end it.
+        """Hold the money of one call, or answer why not. Who gets an Admission must end it."""
+        started = time.perf_counter()
+        answer = await self._answer(incoming)
+        self._parts.telemetry.answered(outcome_of(answer), time.perf_counter() - started)
+        return answer
+
+    async def _answer(self, incoming: Incoming) -> Admission | Reply:
+        """Admit a call or answer why not.
 
         A large body is looked at by `lanes.run`: on an event loop nobody else would be served.
         """

@@ -1,10 +1,12 @@
 """The second half of a call's way: end the hold as the outcome says, and write the reply."""
 
+import time
 from dataclasses import replace
 
 from spendgate.domain.decision import Position
 from spendgate.domain.reservation import Settlement
 from spendgate.gateway.admission import Admission
+from spendgate.gateway.call_report import call_report
 from spendgate.gateway.charging import charge_of, shown_cost_nano
 from spendgate.gateway.hold_end import HoldEnd
 from spendgate.gateway.lanes import Lanes
@@ -35,7 +37,8 @@ class Settling:
         return reply
 
     async def settle(self, admission: Admission, ending: Ending) -> SpendNote:
-        """End the hold of an admitted call as the outcome says."""
+        """End the hold of an admitted call as the outcome says, and report it to who watches."""
+        started = time.perf_counter()
         at = self._parts.clock()
         prepared = admission.prepared
         charge = charge_of(admission, ending, at)
@@ -48,13 +51,18 @@ class Settling:
         else:
             positions = await self._lanes.end(HoldEnd(ending.verb, settlement, prepared.claims))
         note = self.note(admission)
-        return replace(
+        note = replace(
             note,
             cost_nano=shown_cost_nano(admission, ending, charge),
             usage_source=charge.usage_source,
             # Without an answer those of the reservation: no reply is held back for them.
             positions=note.positions if positions is None else positions,
         )
+        telemetry = self._parts.telemetry
+        if telemetry.is_watching:
+            report = call_report(admission, ending, charge, note, at)
+            telemetry.ended(report, time.perf_counter() - started)
+        return note
 
     def note(self, admission: Admission) -> SpendNote:
         """Return what is known of an admitted call's spend before it ends."""

@@ -21,7 +21,7 @@ from spendgate.domain.price import PriceBook
 from spendgate.errors import LedgerUnavailableError
 from spendgate.gateway.gateway import Gateway
 from spendgate.gateway.outage import UnheldCalls
-from spendgate.gateway.ports import TokenVerifier, UpstreamAnswer, UpstreamOutcome
+from spendgate.gateway.ports import Telemetry, TokenVerifier, UpstreamAnswer, UpstreamOutcome
 from spendgate.gateway.reply import Reply
 from spendgate.gateway.terms import Terms
 from spendgate.gateway.wire import CHAT, Host
@@ -246,6 +246,7 @@ def gate(
         router: Json | None = None,
         has_default: bool = True,
         unheld: UnheldCalls | None = None,
+        telemetry: Telemetry | None = None,
         **terms: Any,
     ) -> Gate:
         ledger.policies.import_policy(
@@ -281,6 +282,7 @@ def gate(
             verifier=verifier,
             terms=Terms(**{"held_wait_seconds": 0.0, **terms}),
             unheld=unheld,
+            telemetry=telemetry,
         )
         return Gate(gateway, ledger, failing, upstream, clock, servers)
 

@@ -1,0 +1,118 @@
+"""What those who watch hear of calls: every end and every refusal, and never a prompt."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from spendgate.gateway.call_report import CallReport
+from spendgate.gateway.ports import UpstreamAnswer, UpstreamNotSent
+
+
+@dataclass
+class Watcher:
+    """Keeps what it hears."""
+
+    is_watching: bool = True
+    outcomes: list[str] = field(default_factory=list)
+    reports: list[CallReport] = field(default_factory=list)
+
+    def answered(self, outcome: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.outcomes.append(outcome)
+
+    def ended(self, report: CallReport, seconds: float) -> None:
+        assert seconds >= 0
+        self.reports.append(report)
+
+
+def test_an_answered_call_is_reported_with_its_figures(gate: Callable[..., Any]) -> None:
+    watcher = Watcher()
+    opened = gate(telemetry=watcher)
+
+    reply = opened.chat(temperature=0.5, seed=7, own={"session": "s-1", "tags": {"prompt": "x"}})
+
+    (report,) = watcher.reports
+    assert watcher.outcomes == ["admitted"]
+    assert report.hold_id == f"{reply.body['spend']['request_id']}#1"
+    assert (report.model_requested, report.model, report.status) == ("big", "big", 200)
+    assert report.scopes == {"user": "alice", "session": "s-1"}
+    assert report.tags == {"prompt": "x"}
+    assert report.parameters == {"temperature": 0.5, "seed": 7}
+    assert report.max_tokens_granted == 100
+    assert report.usage is not None
+    assert (report.usage.input_tokens, report.usage.output_tokens) == (20, 5)
+    assert report.cost_nano == opened.spent_nano
+    assert report.budget_ids == ("users",)
+    assert (report.response_id, report.finish_reasons) == ("chatcmpl-1", ("stop",))
+
+
+def test_a_report_has_neither_prompt_nor_answer(
+    gate: Callable[..., Any], upstream: Any, answer: Callable[..., Any]
+) -> None:
+    watcher = Watcher()
+    upstream.script.append(answer(content="the secret answer"))
+
+    gate(telemetry=watcher).chat(messages=[{"role": "user", "content": "the secret question"}])
+
+    (report,) = watcher.reports
+    assert "secret" not in repr(report)
+
+
+def test_a_refusal_is_named_and_ends_nothing(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    watcher = Watcher()
+    opened = gate(budget(limit_usd="0.000001"), telemetry=watcher)
+
+    opened.chat()
+    opened.chat(own={"model": "nobody-prices-this"})
+    opened.chat(max_tokens="many")
+
+    assert watcher.outcomes == ["budget_exhausted", "model_not_priced", "invalid_request"]
+    assert watcher.reports == []
+
+
+def test_a_replay_is_told_apart_from_a_call(gate: Callable[..., Any]) -> None:
+    watcher = Watcher()
+    opened = gate(telemetry=watcher)
+
+    for _ in range(2):
+        opened.chat(own={"idempotency_key": "k"})
+
+    assert watcher.outcomes == ["admitted", "replayed"]
+    assert len(watcher.reports) == 1
+
+
+def test_each_attempt_is_reported(gate: Callable[..., Any], upstream: Any) -> None:
+    watcher = Watcher()
+    opened = gate(telemetry=watcher)
+    upstream.script.append(UpstreamNotSent("no route"))
+
+    opened.chat()
+
+    (report,) = watcher.reports
+    assert (report.status, report.cost_nano, report.usage) == (502, 0, None)
+
+
+def test_an_upstreams_code_is_reported_and_its_prose_is_not(
+    gate: Callable[..., Any], upstream: Any
+) -> None:
+    watcher = Watcher()
+    opened = gate(telemetry=watcher)
+    body: Mapping[str, Any] = {"error": {"code": "overloaded", "message": "your prompt was: hi"}}
+    upstream.script.append(UpstreamAnswer(429, body))
+
+    opened.chat()
+
+    (report,) = watcher.reports
+    assert report.error_code == "overloaded"
+    assert "your prompt" not in repr(report)
+
+
+def test_who_does_not_watch_gets_no_reports(gate: Callable[..., Any]) -> None:
+    watcher = Watcher(is_watching=False)
+
+    gate(telemetry=watcher).chat()
+
+    assert watcher.outcomes == ["admitted"]
+    assert watcher.reports == []
