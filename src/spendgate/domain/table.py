@@ -10,11 +10,15 @@ STRING = "string"
 INT = "int"
 BIGINT = "bigint"
 DOUBLE = "double"
+BOOLEAN = "boolean"
 TIMESTAMP = "timestamp"
 MONEY = "decimal(18,9)"
 MONEY_SUM = "decimal(28,9)"
+RATIO = "decimal(9,6)"
+PER_MILLION = "decimal(18,6)"
 TEXT_MAP = "map<string,string>"
 TEXT_ARRAY = "array<string>"
+RATIO_ARRAY = f"array<{RATIO}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class Table:
         return tuple(column.name for column in self.columns)
 
 
-def _required(name: str, type_name: str, comment: str) -> Column:
+def required(name: str, type_name: str, comment: str) -> Column:
+    """Return a column that is NOT NULL."""
     return Column(name, type_name, comment, is_required=True)
 
 
@@ -63,20 +68,20 @@ SPEND_EVENTS = Table(
     comment="One row per end or correction of a hold, or spend elsewhere; append-only, no prompts",
     key=("event_id",),
     columns=(
-        _required("event_id", STRING, "Key: hold_id:sequence"),
-        _required(
+        required("event_id", STRING, "Key: hold_id:sequence"),
+        required(
             "hold_id",
             STRING,
             "The hold that this event ends or corrects: request_id#attempt, or an adjustment's id",
         ),
-        _required("attempt", INT, "Which try of the request this was, from 1"),
-        _required("kind", STRING, "settled, voided, expired, corrected or external"),
-        _required("occurred_at", TIMESTAMP, "When the money was reserved; corrections repeat it"),
-        _required("recorded_at", TIMESTAMP, "When the ledger wrote this event"),
+        required("attempt", INT, "Which try of the request this was, from 1"),
+        required("kind", STRING, "settled, voided, expired, corrected or external"),
+        required("occurred_at", TIMESTAMP, "When the money was reserved; corrections repeat it"),
+        required("recorded_at", TIMESTAMP, "When the ledger wrote this event"),
         *_SCOPES,
-        _required("tags", TEXT_MAP, "Free tags of the call"),
+        required("tags", TEXT_MAP, "Free tags of the call"),
         Column("model_requested", STRING, "Model that the caller asked for"),
-        _required("model", STRING, "Model that served the call"),
+        required("model", STRING, "Model that served the call"),
         Column("upstream", STRING, "Model server that was called"),
         Column("geo", STRING, "Geography whose prices apply"),
         Column("context_tier", STRING, "Price tier by prompt length; null if usage is unknown"),
@@ -85,15 +90,15 @@ SPEND_EVENTS = Table(
         Column("cache_write_tokens", BIGINT, "Part of the input that was written to a cache"),
         Column("output_tokens", BIGINT, "Output, reasoning included; null if unknown"),
         Column("reasoning_tokens", BIGINT, "Part of the output that was reasoning"),
-        _required("reserved_usd", MONEY, "What was reserved before the call, in USD"),
-        _required("cost_usd", MONEY, "What this event adds to spend, in USD; negative if it frees"),
+        required("reserved_usd", MONEY, "What was reserved before the call, in USD"),
+        required("cost_usd", MONEY, "What this event adds to spend, in USD; negative if it frees"),
         Column("dbu", MONEY, "What the call cost in DBU; null if the price isn't known in DBU"),
         Column("price_version", STRING, "Version of the price book that was applied"),
-        _required("usage_source", STRING, "reported, estimated, reserved or external"),
+        required("usage_source", STRING, "reported, estimated, reserved or external"),
         Column("decision", STRING, "allow, fit or downgrade"),
-        _required("budget_ids", TEXT_ARRAY, "Budgets that this event is charged to"),
+        required("budget_ids", TEXT_ARRAY, "Budgets that this event is charged to"),
         Column("latency_ms", BIGINT, "How long the model took, in milliseconds"),
-        _required("schema_version", INT, "Version of this row's shape"),
+        required("schema_version", INT, "Version of this row's shape"),
         Column("adjustment_id", STRING, "The adjustment that this event is part of"),
         Column("adjusted_by", STRING, "Who made the adjustment"),
         Column("reason", STRING, "Why the adjustment was made"),
@@ -105,11 +110,11 @@ DECISIONS = Table(
     comment="One row per refusal or downgrade, and per refusal a shadow budget would have made",
     key=("decision_id",),
     columns=(
-        _required("decision_id", STRING, "Key"),
-        _required("occurred_at", TIMESTAMP, "When it was decided"),
+        required("decision_id", STRING, "Key"),
+        required("occurred_at", TIMESTAMP, "When it was decided"),
         *_SCOPES,
         Column("model_requested", STRING, "Model that the caller asked for"),
-        _required("decision", STRING, "What was decided, such as refuse or downgrade"),
+        required("decision", STRING, "What was decided, such as refuse or downgrade"),
         Column("code", STRING, "Why, as in error.code; null if nothing was refused"),
         Column("budget_id", STRING, "The budget that decided"),
         Column("limit_usd", MONEY_SUM, "Its limit then, in USD"),
@@ -125,26 +130,26 @@ SPEND_HOURLY = Table(
     comment="Spend by hour, org, team, agent, user and model; made again from spend_events",
     key=("hour", "org_id", "team_id", "agent_id", "user_id", "model"),
     columns=(
-        _required("hour", TIMESTAMP, "Start of the hour, UTC, in which the money was reserved"),
+        required("hour", TIMESTAMP, "Start of the hour, UTC, in which the money was reserved"),
         *_ORG_TO_USER,
-        _required("model", STRING, "Model that served the calls"),
-        _required("requests", BIGINT, "Calls that were charged; corrections add none"),
-        _required("input_tokens", BIGINT, "Input where known, cache reads and writes included"),
-        _required("cache_read_tokens", BIGINT, "Part of the input that was read from a cache"),
-        _required("cache_write_tokens", BIGINT, "Part of the input that was written to a cache"),
-        _required("output_tokens", BIGINT, "Output where known, reasoning included"),
-        _required("reasoning_tokens", BIGINT, "Part of the output that was reasoning"),
-        _required("cost_usd", MONEY_SUM, "Spend in USD"),
+        required("model", STRING, "Model that served the calls"),
+        required("requests", BIGINT, "Calls that were charged; corrections add none"),
+        required("input_tokens", BIGINT, "Input where known, cache reads and writes included"),
+        required("cache_read_tokens", BIGINT, "Part of the input that was read from a cache"),
+        required("cache_write_tokens", BIGINT, "Part of the input that was written to a cache"),
+        required("output_tokens", BIGINT, "Output where known, reasoning included"),
+        required("reasoning_tokens", BIGINT, "Part of the output that was reasoning"),
+        required("cost_usd", MONEY_SUM, "Spend in USD"),
         Column("dbu", MONEY_SUM, "Spend in DBU; null if no event knew it"),
     ),
 )
 
-_WINDOW_KEY = ("budget_id", "scope", "scope_value", "window", "window_start", "window_end")
-_WINDOW_COLUMNS = (
-    _required("budget_id", STRING, "The budget"),
-    _required("scope", STRING, "Dimensions of its scope, such as org,team; all for everything"),
-    _required("scope_value", STRING, "Values of its scope, in the same order; * for everything"),
-    _required("window", STRING, "minute, hour, day, week, month, lifetime, or a rolling duration"),
+WINDOW_KEY = ("budget_id", "scope", "scope_value", "window", "window_start", "window_end")
+WINDOW_COLUMNS = (
+    required("budget_id", STRING, "The budget"),
+    required("scope", STRING, "Dimensions of its scope, such as org,team; all for everything"),
+    required("scope_value", STRING, "Values of its scope, in the same order; * for everything"),
+    required("window", STRING, "minute, hour, day, week, month, lifetime, or a rolling duration"),
     Column("window_start", TIMESTAMP, "First instant of the window; null for lifetime"),
     Column("window_end", TIMESTAMP, "First instant after it; null for lifetime and rolling"),
 )
@@ -152,36 +157,36 @@ _WINDOW_COLUMNS = (
 WINDOW_SPEND = Table(
     name="window_spend",
     comment="Running sums per budget, value and window, from which budget_state is made",
-    key=_WINDOW_KEY,
+    key=WINDOW_KEY,
     columns=(
-        *_WINDOW_COLUMNS,
-        _required("spent_usd", MONEY_SUM, "Spend in USD"),
-        _required("requests", BIGINT, "Calls that were charged"),
-        _required("last_event_at", TIMESTAMP, "Latest occurred_at of the events in the sum"),
-        _required("batch_id", BIGINT, "Last batch of the event stream that is in the sum"),
-        _required("changed_at", TIMESTAMP, "as_of of the run that changed the sum last"),
+        *WINDOW_COLUMNS,
+        required("spent_usd", MONEY_SUM, "Spend in USD"),
+        required("requests", BIGINT, "Calls that were charged"),
+        required("last_event_at", TIMESTAMP, "Latest occurred_at of the events in the sum"),
+        required("batch_id", BIGINT, "Last batch of the event stream that is in the sum"),
+        required("changed_at", TIMESTAMP, "as_of of the run that changed the sum last"),
     ),
 )
 
 BUDGET_STATE = Table(
     name="budget_state",
     comment="Each budget, value and window: limit, spend, status, burn rate and forecast",
-    key=_WINDOW_KEY,
+    key=WINDOW_KEY,
     columns=(
-        *_WINDOW_COLUMNS,
-        _required("limit_usd", MONEY_SUM, "Limit in USD, raises included"),
-        _required("spent_usd", MONEY_SUM, "Spend in USD"),
+        *WINDOW_COLUMNS,
+        required("limit_usd", MONEY_SUM, "Limit in USD, raises included"),
+        required("spent_usd", MONEY_SUM, "Spend in USD"),
         Column("held_usd", MONEY_SUM, "Held by calls in flight; null if the ledger wasn't asked"),
-        _required("remaining_usd", MONEY_SUM, "Limit times hard cap, less spent and held, in USD"),
-        _required("used_ratio", DOUBLE, "Spent as a fraction of the limit"),
-        _required("status", STRING, "ok, soft or hard: which cap the spend has reached"),
-        _required("requests", BIGINT, "Calls that were charged"),
+        required("remaining_usd", MONEY_SUM, "Limit times hard cap, less spent and held, in USD"),
+        required("used_ratio", DOUBLE, "Spent as a fraction of the limit"),
+        required("status", STRING, "ok, soft or hard: which cap the spend has reached"),
+        required("requests", BIGINT, "Calls that were charged"),
         Column("burn_usd_per_hour", MONEY_SUM, "Mean spend per hour of the window so far"),
         Column(
             "forecast_usd", MONEY_SUM, "Spend at the window's end at this rate; null if endless"
         ),
         Column("exhausts_at", TIMESTAMP, "When this rate, or what is spent, reaches the hard cap"),
         Column("last_event_at", TIMESTAMP, "Latest occurred_at of the events in the sum"),
-        _required("updated_at", TIMESTAMP, "as_of of the run that wrote this row"),
+        required("updated_at", TIMESTAMP, "as_of of the run that wrote this row"),
     ),
 )
