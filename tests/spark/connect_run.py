@@ -1,4 +1,4 @@
-"""Run the aggregate job over Spark Connect, as serverless jobs do; a process of its own."""
+"""Run jobs over Spark Connect, as serverless jobs do; a process of its own."""
 
 import json
 import sys
@@ -9,6 +9,8 @@ from pyspark.sql import SparkSession
 
 from spendgate.adapters.delta_query import query_rows
 from spendgate.adapters.delta_sink import DeltaSink
+from spendgate.bootstrap import open_ledger
+from spendgate.config import Settings
 from spendgate.domain.budget import Budget, Policy
 from spendgate.domain.event import CallFacts, Charge, SpendEvent
 from spendgate.domain.hold import EventKind
@@ -17,6 +19,7 @@ from spendgate.domain.window import parse_window
 from spendgate.gateway.ports import EventBatch
 from spendgate.jobs.aggregate import aggregate
 from spendgate.jobs.spark_session import delta_settings
+from spendgate.jobs.sync_policies import sync_policies
 from spendgate.jobs.table_space import TableSpace
 
 AT = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
@@ -41,8 +44,16 @@ def main(folder: Path) -> None:
 
     aggregate(spark, TableSpace(folder / "delta"), policy, [], AT, folder / "checkpoint")
 
+    settings = Settings(home=folder)
+    ledger = open_ledger(settings)
+    ledger.policies.import_policy(policy)
+    space = TableSpace(folder / "delta")
+    synced = [sync_policies(spark, space, ledger, settings, AT) for _ in range(2)]
+    ledger.close()
+
     spark.stop()
     rows = query_rows(folder / "delta", "SELECT scope_value, spent_usd FROM budget_state")
+    (folder / "synced.json").write_text(json.dumps(synced))
     (folder / "state.json").write_text(json.dumps(rows))
 
 

@@ -77,7 +77,7 @@ def read_policy(
         defaults = parse_defaults(sections.get("defaults") or {}, where=f"{where}: defaults")
     problems += _repeated_ids(budgets, raises, where)
     problems += _orphans(budgets, raises, sections, where)
-    problems += _too_large(budgets, raises, where)
+    problems += too_large(budgets, raises, where)
     problems += unusable(models, where)
     upstreams = _upstreams(sections, where, problems)
     router = Router()
@@ -255,7 +255,8 @@ def _orphans(
             )
 
 
-def _too_large(budgets: Iterable[Budget], raises: Sequence[Raise], where: str) -> Iterator[str]:
+def too_large(budgets: Iterable[Budget], raises: Sequence[Raise], where: str) -> Iterator[str]:
+    """Yield a problem for each budget that no ledger can hold with its raises."""
     for budget in budgets:
         added = sum(one.amount_nano for one in raises if one.budget_id == budget.budget_id)
         if budget.limit_nano + budget.rollover_max_nano + added > LIMIT_NANO_MAX:

@@ -1,5 +1,6 @@
 """The policy as a ledger stores it; a change, and only that, raises its version."""
 
+import json
 import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from spendgate.domain.budget import Budget, Policy, Raise
 from spendgate.domain.revocation import Revocation, Revocations
 from spendgate.domain.scope import Scope
 
+SYNC_BASE = "sync_base"
+
 
 @dataclass(frozen=True, slots=True)
 class Pause:
@@ -35,6 +38,15 @@ class Pause:
     scope: str
     reason: str
     paused_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEdit:
+    """Several changes that hold together or not at all."""
+
+    put: tuple[Budget | Raise, ...] = ()
+    removed: tuple[Budget | Raise, ...] = ()
+    prices: tuple[str, ...] = ()
 
 
 class StoredPolicy:
@@ -153,6 +165,35 @@ class StoredPolicy:
     def prices(self) -> list[str]:
         """Return the price rows over the shipped book, oldest first."""
         return [str(spec) for (spec,) in self._store.read(self._sql["all_prices"])]
+
+    def sync_base(self) -> dict[str, str]:
+        """Return what `apply_edit` was given last: the rows on which table and ledger agreed."""
+        found = self._store.read(self._sql["get_meta"], (SYNC_BASE,))
+        return dict(json.loads(str(found[0][0]))) if found else {}
+
+    def apply_edit(self, edit: PolicyEdit, *, base: Mapping[str, str], version: int) -> bool:
+        """Make an edit of a policy of a version; False, and nothing moved, if it has changed."""
+        with self._changing() as connection:
+            (now,) = connection.execute(self._sql["version"]).fetchone()
+            if now != version:
+                return False
+            for rule in edit.removed:
+                if isinstance(rule, Raise):
+                    connection.execute(self._sql["remove_raise"], (rule.raise_id,))
+                else:
+                    connection.execute(self._sql["remove_budget"], (rule.budget_id,))
+                    connection.execute(self._sql["remove_budget_raises"], (rule.budget_id,))
+            for rule in edit.put:
+                if isinstance(rule, Raise):
+                    self._put_raise(connection, rule)
+                else:
+                    self._put_budget(connection, rule)
+            for row_json in edit.prices:
+                connection.execute(self._sql["put_price"], (row_json,))
+            connection.execute(
+                self._sql["put_meta"], (SYNC_BASE, json.dumps(dict(base), sort_keys=True))
+            )
+        return True
 
     @contextmanager
     def _changing(self) -> Generator[SqlConnection]:

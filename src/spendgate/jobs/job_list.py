@@ -41,8 +41,15 @@ def _maintain(run: JobRun) -> Report:
     return maintain.run(run)
 
 
+def _sync_policies(run: JobRun) -> Report:
+    from spendgate.jobs import sync_policies  # noqa: PLC0415
+
+    return sync_policies.run(run)
+
+
 JOBS: Mapping[str, Job] = {
     "drain": Job("deliver the ledger's outbox to Delta", _drain),
     "aggregate": Job("new events into rollups, windows and budget_state", _aggregate),
+    "sync_policies": Job("policy file, table `budgets` and ledger agree; prices", _sync_policies),
     "maintain": Job("remove what nobody needs any more", _maintain),
 }

@@ -32,6 +32,9 @@ DELETE FROM budget WHERE budget_id = ?
 -- name: remove_budget_raises
 DELETE FROM budget_raise WHERE budget_id = ?
 
+-- name: remove_raise
+DELETE FROM budget_raise WHERE raise_id = ?
+
 -- name: remove_file_budgets
 DELETE FROM budget WHERE source = 'file'
 

@@ -1,0 +1,162 @@
+"""The job sync_policies over real Delta tables and a real ledger."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import cast
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from spendgate.adapters.budget_codec import parse_raise
+from spendgate.adapters.delta_query import query_rows
+from spendgate.bootstrap import open_ledger, open_price_book
+from spendgate.config import Settings
+from spendgate.jobs.job_run import JobRun
+from spendgate.jobs.sync_policies import run as sync
+
+AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
+FILE = """
+budgets:
+  - {id: org, scope: {org: acme}, limit_usd: 500}
+  - {id: each, scope: {user: "*"}, limit_usd: 5, window: day}
+"""
+
+
+class Place:
+    """A home with a policy file, and the SQL of somebody who edits its tables."""
+
+    def __init__(self, spark: SparkSession, home: Path) -> None:
+        self.spark = spark
+        self.home = home
+        self.file = home / "budgets.yml"
+        self.file.write_text(FILE)
+        self.settings = Settings(home=home, budgets_file=self.file)
+        self.ledger = open_ledger(self.settings)
+
+    def sync(self) -> Mapping[str, object]:
+        return sync(JobRun(self.settings, AT))
+
+    def sql(self, text: str) -> None:
+        for name in ("budgets", "prices"):
+            text = text.replace(f"{{{name}}}", f"delta.`{self.home}/delta/{name}`")
+        self.spark.sql(text).collect()
+
+    def limits(self) -> dict[str, object]:
+        rows = query_rows(
+            self.home / "delta",
+            "SELECT budget_id, limit_usd, owner FROM budgets WHERE raise_id IS NULL",
+        )
+        return {
+            str(one["budget_id"]): (Decimal(str(one["limit_usd"])), one["owner"]) for one in rows
+        }
+
+    def in_force(self) -> dict[str, object]:
+        return {
+            one.budget_id: (Decimal(one.limit_nano).scaleb(-9), one.source)
+            for one in self.ledger.policies.policy().budgets
+        }
+
+    def versions(self) -> tuple[int, ...]:
+        tables = [DeltaTable(self.home / "delta" / name) for name in ("budgets", "prices")]
+        return (self.ledger.policies.version(), *(one.version() for one in tables))
+
+
+@pytest.fixture
+def place(spark: SparkSession, tmp_path: Path) -> Place:
+    return Place(spark, tmp_path)
+
+
+def changes(report: Mapping[str, object]) -> list[tuple[object, ...]]:
+    found = cast(list[dict[str, object]], report["changes"])
+    return [tuple(one.values()) for one in found]
+
+
+def test_file_sql_and_ledger_agree_and_an_unchanged_run_writes_nothing(place: Place) -> None:
+    first = place.sync()
+
+    assert first["tables_created"] == ["budgets", "prices"]
+    assert place.limits() == place.in_force() == {"org": (500, "file"), "each": (5, "file")}
+    assert first["price_rows_to_table"] == len(
+        query_rows(place.home / "delta", "SELECT model FROM prices")
+    )
+    before = place.versions()
+    second = place.sync()
+    assert (second["changes"], second["kept"], second["problems"]) == ([], 2, [])
+    assert place.versions() == before
+
+    # Somebody edits in SQL, somebody else the ledger, and the file is changed.
+    place.sql("UPDATE {budgets} SET limit_usd = 7 WHERE budget_id = 'each'")
+    place.sql(
+        "INSERT INTO {budgets} (budget_id, scope, limit_usd, window, expires_at) VALUES "
+        "('night', 'agent:night', 2.5, 'rolling:24h', TIMESTAMP '2026-04-01 00:00:00Z'), "
+        "('bad', 'agent:bad', -1, NULL, NULL)"
+    )
+    place.sql(
+        "INSERT INTO {budgets} (budget_id, raise_id, raise_usd, reason, expires_at) VALUES "
+        "('org', 'launch', 100, 'launch', TIMESTAMP '2026-03-11 00:00:00Z')"
+    )
+    raised = {"raises": "night", "id": "more", "amount_usd": "1", "reason": "retry"}
+    place.sql(
+        "INSERT INTO {prices} (model, effective_from, token_class, usd_per_million) VALUES "
+        "('house', TIMESTAMP '2026-01-01 00:00:00Z', 'input', 1.5), "
+        "('house', TIMESTAMP '2026-01-01 00:00:00Z', 'output', 6)"
+    )
+    place.file.write_text(FILE.replace("500", "600").replace("limit_usd: 5,", "limit_usd: 6,"))
+    third = place.sync()
+
+    assert changes(third) == [
+        ("budget each", "changed", "sql", {"limit_usd": ["6", "7"]}),
+        ("budget night", "added", "sql"),
+        ("budget org", "changed", "file", {"limit_usd": ["500", "600"]}),
+        ("raise launch", "added", "sql"),
+    ]
+    assert third["conflicts"] == ["budget each"]
+    (problem,) = cast(list[str], third["problems"])
+    assert "budget bad: limit_usd: -1" in problem
+    expected = {"org": (600, "file"), "each": (7, "people"), "night": (Decimal("2.5"), "people")}
+    assert place.in_force() == expected
+    assert place.limits() == {**expected, "bad": (-1, None)}
+    policy = place.ledger.policies.policy()
+    night = policy.budget("night")
+    assert night is not None
+    assert night.expires_at == datetime(2026, 4, 1, tzinfo=UTC)
+    org = policy.budget("org")
+    assert org is not None
+    assert policy.limit(org, AT) == 700 * 10**9
+    assert open_price_book(place.settings, place.ledger).has("house", AT)
+    versions = query_rows(
+        place.home / "delta", "SELECT DISTINCT price_version FROM prices WHERE model = 'house'"
+    )
+    (row_json,) = place.ledger.policies.prices()
+    assert json.loads(row_json)["model"] == "house"
+    assert [len(str(one["price_version"])) for one in versions] == [12]
+
+    # What was edited through the ledger shows up in the table; what was deleted goes everywhere.
+    place.sql("DELETE FROM {budgets} WHERE budget_id IN ('each', 'org')")
+    place.ledger.policies.put_raise(parse_raise(raised, where="test", source="people"))
+    fourth = place.sync()
+
+    assert changes(fourth) == [
+        ("budget each", "added", "file"),
+        ("budget org", "added", "file"),
+        ("raise launch", "removed", "sql"),
+        ("raise more", "added", "ledger"),
+    ]
+    assert place.in_force()["each"] == (6, "file")
+    assert place.limits()["org"] == (600, "file")
+    place.ledger.policies.remove_budget("night")
+    fifth = place.sync()
+    assert changes(fifth) == [
+        ("budget night", "removed", "ledger"),
+        ("raise more", "removed", "ledger"),
+    ]
+    before = place.versions()
+    place.file.write_text("budgets: 5")
+    sixth = place.sync()
+    assert "budgets: must be a list" in cast(list[str], sixth["problems"])[0]
+    assert place.versions() == before
+    assert place.in_force()["org"] == (600, "file")
