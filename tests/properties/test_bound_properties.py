@@ -2,12 +2,15 @@
 
 import json
 import unicodedata
+from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spendgate.domain.bound import (
     MediaCaps,
+    UnboundedError,
     cache_write_ttl,
     estimate_input_tokens,
     input_tokens_max,
@@ -76,3 +79,61 @@ def test_each_image_adds_its_cap(body: dict[str, object], images: int, image_tok
     assert input_tokens_max(with_images, caps=MediaCaps(image_tokens)) == (
         input_tokens_max(with_images, caps=MediaCaps(0)) + images * image_tokens
     )
+
+
+cache_marks = st.one_of(
+    st.sampled_from([None, "ephemeral", {"type": "ephemeral"}, {"ttl": "5m"}, {"ttl": "1h"}]).map(
+        lambda control: {"cache_control": control}
+    ),
+    st.sampled_from(["cachePoint", "cache_point", "cache_control_injection_points"]).map(
+        lambda name: {name: [{}]}
+    ),
+    st.sampled_from([{"ttl": "30m"}, {"ttl": "12h"}, {}]).map(
+        lambda options: {"prompt_cache_options": options}
+    ),
+)
+marked_values = st.recursive(
+    cache_marks | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2),
+    max_leaves=4,
+)
+# Also where a body's text is not looked at: beside media, in fields that steer the transport.
+images = marked_values.map(
+    lambda marked: [{"image_url": {"url": "data:image/png;base64,AAAA", "name": marked}}]
+)
+marked_bodies = st.dictionaries(
+    st.sampled_from(["messages", "tools", "usage_context", "stream_options", "logit_bias"]),
+    marked_values | images,
+    max_size=3,
+)
+
+
+def cache_writes(node: Any) -> set[str]:
+    """Return what every object of a tree asks of the cache, found by looking at each."""
+    if isinstance(node, list):
+        return set().union(*map(cache_writes, node))
+    if not isinstance(node, dict):
+        return set()
+    found = set().union(*map(cache_writes, node.values()))
+    control = node.get("cache_control")
+    if isinstance(control, dict):
+        found.add(control.get("ttl") or "5m")
+    if {"cachePoint", "cache_point", "cache_control_injection_points"} & set(node):
+        found.add("1h")
+    options = node.get("prompt_cache_options")
+    if isinstance(options, dict) and options.get("ttl") == "12h":
+        found.add("refused")
+    return found
+
+
+@given(marked_bodies)
+@example({"messages": [{"image_url": {"url": "data:image/png;base64,", "cache_control": {}}}]})
+@example({"usage_context": {"cache_control": {"ttl": "1h"}}})
+def test_a_cache_mark_is_found_wherever_it_stands(body: dict[str, object]) -> None:
+    asked = cache_writes(body)
+
+    if asked == {"refused"} or (asked - {"5m"} == {"refused"}):
+        with pytest.raises(UnboundedError):
+            cache_write_ttl(body)
+    elif "refused" not in asked:
+        assert cache_write_ttl(body) == max(asked, key=["5m", "1h"].index, default=None)

@@ -8,7 +8,8 @@ isn't known to stay out of the prompt, written as a chat template would write it
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Literal
 
 from spendgate.domain.counting import CountTokens, counted_tokens
@@ -73,12 +74,32 @@ _NOT_PROMPT = frozenset(
 _WITH_PREAMBLE = (*INDENTED_FIELDS, "chat_template_kwargs", "structured_outputs")
 _CACHE_MARKS = ("cachePoint", "cache_point", "cache_control_injection_points")
 _OPENAI_CACHE = ("prompt_cache_options", "prompt_cache_breakpoint")
+_IN_EVERY_CACHE_MARK = "cache"
 _OPENAI_LIFETIMES = (None, "5m", "30m")
 _NO_CAPS = MediaCaps()
 
 
+class Prompt:
+    """A body as far as it reaches the model, looked at once for the estimate and every bound.
+
+    Raises `UnboundedError` for nesting beyond `NESTING_MAX`.
+    """
+
+    def __init__(self, body: Mapping[str, object]) -> None:
+        refuse_deep_nesting(body)
+        rest, self.media = split_media(body)
+        self.body = body
+        self.fields = {name: value for name, value in rest.items() if name not in _NOT_PROMPT}
+        self.text = spaced_json(self.fields)
+
+    @cached_property
+    def text_tokens_max(self) -> int:
+        """The strict bound of all text."""
+        return _text_tokens_max(self)
+
+
 def input_tokens_max(
-    body: Mapping[str, object],
+    body: Mapping[str, object] | Prompt,
     *,
     caps: MediaCaps = _NO_CAPS,
     tool_preamble_tokens: int = TOOL_PREAMBLE_TOKENS,
@@ -95,26 +116,26 @@ def input_tokens_max(
     Raises `UnboundedError` for what can't be bounded: media without a cap, tools that the provider
     runs, state that it keeps, dearer service tiers, nesting beyond `NESTING_MAX`.
     """
-    refuse_unbounded(body)
-    rest, media = split_media(body)
-    prompt = {name: value for name, value in rest.items() if name not in _NOT_PROMPT}
-    tokens = template_tokens + TOKENS_PER_MESSAGE * _message_count(body)
-    tokens += media_tokens_max(media, caps) + _kept_reasoning(body, kept_reasoning_tokens)
-    if any(body.get(name) for name in _WITH_PREAMBLE):
+    prompt = _prompt_of(body)
+    refuse_unbounded(prompt.body)
+    tokens = template_tokens + TOKENS_PER_MESSAGE * _message_count(prompt.body)
+    tokens += media_tokens_max(prompt.media, caps)
+    tokens += _kept_reasoning(prompt.body, kept_reasoning_tokens)
+    if any(prompt.body.get(name) for name in _WITH_PREAMBLE):
         tokens += tool_preamble_tokens
-    strict = _text_tokens_max(prompt)
-    return tokens + (strict if count is None else min(strict, counted_tokens(prompt, count)))
+    strict = prompt.text_tokens_max
+    if count is None:
+        return tokens + strict
+    return tokens + min(strict, counted_tokens(prompt.fields, count))
 
 
-def estimate_input_tokens(body: Mapping[str, object], *, image_tokens: int = 0) -> int:
+def estimate_input_tokens(body: Mapping[str, object] | Prompt, *, image_tokens: int = 0) -> int:
     """Expect one token per four bytes of the same text: a guess, never a bound.
 
     Raises `UnboundedError` only for nesting beyond `NESTING_MAX`.
     """
-    refuse_deep_nesting(body)
-    rest, media = split_media(body)
-    prompt = {name: value for name, value in rest.items() if name not in _NOT_PROMPT}
-    return -(-_utf8_bytes(spaced_json(prompt)) // 4) + image_tokens * len(media)
+    prompt = _prompt_of(body)
+    return -(-_utf8_bytes(prompt.text) // 4) + image_tokens * len(prompt.media)
 
 
 def output_tokens_min(body: Mapping[str, object]) -> tuple[str, int] | None:
@@ -132,14 +153,15 @@ def output_tokens_min(body: Mapping[str, object]) -> tuple[str, int] | None:
     return max(floors, key=lambda floor: floor[1], default=None)
 
 
-def cache_write_ttl(body: Mapping[str, object]) -> Literal["5m", "1h"] | None:
+def cache_write_ttl(body: Mapping[str, object] | Prompt) -> Literal["5m", "1h"] | None:
     """Find the dearest cache write that the request asks for; None means that it asks for none.
 
     A lifetime of Claude's that isn't known counts as one hour, the dearest there is. Raises
-    `UnboundedError` for one of OpenAI's, whose price isn't in the book.
+    `UnboundedError` for one of OpenAI's, whose price isn't in the book, and for nesting beyond
+    `NESTING_MAX`.
     """
     found: Literal["5m", "1h"] | None = None
-    for node in objects(body):
+    for node in _nodes_with_cache_marks(_prompt_of(body)):
         for name in _OPENAI_CACHE:
             if fields(node.get(name)).get("ttl") not in _OPENAI_LIFETIMES:
                 raise UnboundedError(f"{name}.ttl", "its price is not in the book; use 30m")
@@ -152,15 +174,31 @@ def cache_write_ttl(body: Mapping[str, object]) -> Literal["5m", "1h"] | None:
     return found
 
 
-def _text_tokens_max(prompt: Mapping[str, object]) -> int:
-    tokens = _normalised_bytes_max(spaced_json(prompt))
-    tokens += sum(layout_bytes(prompt.get(name)) for name in INDENTED_FIELDS)
-    for call in called_functions(prompt):
+def _nodes_with_cache_marks(prompt: Prompt) -> Iterator[Mapping[str, object]]:
+    """Walk the objects that may have one: most bodies have none, and a search is a walk in C.
+
+    JSON never escapes these letters, so a name that isn't in the text isn't in the body, but for
+    what the text lacks: the bytes of media, and the fields that aren't part of the prompt.
+    """
+    if prompt.media or _IN_EVERY_CACHE_MARK in prompt.text:
+        return objects(prompt.body)
+    others = {name: value for name, value in prompt.body.items() if name in _NOT_PROMPT}
+    return objects(others)
+
+
+def _prompt_of(body: Mapping[str, object] | Prompt) -> Prompt:
+    return body if isinstance(body, Prompt) else Prompt(body)
+
+
+def _text_tokens_max(prompt: Prompt) -> int:
+    tokens = _normalised_bytes_max(prompt.text)
+    tokens += sum(layout_bytes(prompt.fields.get(name)) for name in INDENTED_FIELDS)
+    for call in called_functions(prompt.fields):
         arguments = call.get("arguments")
         if isinstance(arguments, str):
             rendered = _normalised_bytes_max(rendered_arguments(arguments))
             tokens += max(0, rendered - _normalised_bytes_max(arguments))
-    for text, times in repeated_texts(prompt):
+    for text, times in repeated_texts(prompt.fields):
         tokens += _normalised_bytes_max(text) * times
     return tokens
 
@@ -216,6 +254,7 @@ __all__ = [
     "TOKENS_PER_MESSAGE",
     "TOOL_PREAMBLE_TOKENS",
     "MediaCaps",
+    "Prompt",
     "UnboundedError",
     "cache_write_ttl",
     "estimate_input_tokens",

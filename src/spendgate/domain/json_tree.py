@@ -29,4 +29,6 @@ def objects(body: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         node = stack.pop()
         if isinstance(node, dict):
             yield fields(cast(object, node))
-        stack.extend(children(cast(object, node)))
+            stack.extend(children(cast(object, node)))
+        elif isinstance(node, list):
+            stack.extend(items(cast(object, node)))

@@ -6,6 +6,7 @@ without a cap it is refused. Video never has one.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, cast
 
 from spendgate.domain.json_tree import fields, items
@@ -30,6 +31,9 @@ _WORDS: Mapping[str, MediaKind] = {
 _ORDER: tuple[MediaKind, ...] = ("other", "file", "audio", "image")
 _CONTAINERS = ("messages", "input")
 _NESTED = ("content", "output", "parts")
+_HOLDERS = (dict, list)
+_NO_KINDS: frozenset[MediaKind] = frozenset()
+_NAME_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,11 @@ class Media:
 def split_media(body: Mapping[str, object]) -> tuple[dict[str, object], list[Media]]:
     """Return the body without the bytes of inline media, and the media."""
     found: list[Media] = []
-    rest = {
-        name: _without_bytes(name, value, found) if name in _CONTAINERS else value
-        for name, value in body.items()
-    }
+    rest = dict(body)
+    for name in _CONTAINERS:
+        # Most bodies hold none, and to look costs less than to copy by path.
+        if _holds_media(body.get(name)):
+            rest[name] = _without_bytes(name, body[name], found)
     return rest, found
 
 
@@ -92,6 +97,15 @@ def _refusal(kind: MediaKind) -> str:
     return f"{lead}; set models.<model>.{kind}_tokens in the policy, or send text only"
 
 
+def _holds_media(value: object) -> bool:
+    if isinstance(value, dict):
+        part = fields(cast(object, value))
+        return _media_kind(part) is not None or any(
+            _holds_media(part[key]) for key in _NESTED if key in part
+        )
+    return any(_holds_media(cast(object, one)) for one in items(value) if isinstance(one, _HOLDERS))
+
+
 def _without_bytes(path: str, value: object, found: list[Media]) -> object:
     """Copy messages or parts without their inline media, and note the media found."""
     if isinstance(value, list):
@@ -117,21 +131,31 @@ def _without_bytes(path: str, value: object, found: list[Media]) -> object:
 def _media_kind(part: Mapping[str, object]) -> MediaKind | None:
     """Classify a part by its type, else by its keys: some servers read parts without a type."""
     kind = part.get("type")
-    keys = [key for key, value in part.items() if value not in (None, [], "")]
-    for names in ([kind] if isinstance(kind, str) else [], keys):
-        kinds = {_WORDS[word] for name in names for word in _words(name)}
-        if kinds:
-            return next(one for one in _ORDER if one in kinds)
-    return None
+    kinds = _kinds(kind) if isinstance(kind, str) else _NO_KINDS
+    if not kinds:
+        for key, value in part.items():
+            named = _kinds(key)
+            if named and value not in (None, [], ""):
+                kinds |= named
+    return next((one for one in _ORDER if one in kinds), None)
 
 
 def _count(part: Mapping[str, object]) -> int:
     """Count the media that a part holds: Ollama's messages have a list of images."""
-    return max(1, sum(len(items(value)) for name, value in part.items() if _words(name)))
+    return max(1, sum(len(items(value)) for name, value in part.items() if _kinds(name)))
 
 
-def _words(name: str) -> set[str]:
-    return set(name.lower().split("_")) & _WORDS.keys()
+def _kinds(name: str) -> frozenset[MediaKind]:
+    """Return the kinds of media whose words are in a name."""
+    # The client chose it, so that only a name of a usual length may be kept.
+    return _known_kinds(name) if len(name) <= _NAME_MAX else _kinds_in(name)
+
+
+def _kinds_in(name: str) -> frozenset[MediaKind]:
+    return frozenset(_WORDS[word] for word in name.lower().split("_") if word in _WORDS)
+
+
+_known_kinds = lru_cache(maxsize=1024)(_kinds_in)
 
 
 def _without_image(part: dict[str, object]) -> dict[str, object] | None:

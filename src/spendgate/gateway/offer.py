@@ -7,6 +7,7 @@ from spendgate.domain.bound import (
     TEMPLATE_TOKENS,
     TOOL_PREAMBLE_TOKENS,
     MediaCaps,
+    Prompt,
     UnboundedError,
     cache_write_ttl,
     estimate_input_tokens,
@@ -44,8 +45,9 @@ class Offers:
         self._counters = rules.counters if bound is BoundKind.COUNTED else None
         self._server_of = server_of
         try:
-            self._ttl = cache_write_ttl(call.body)
-            self._expected_input = estimate_input_tokens(call.body)
+            self._prompt = Prompt(call.body)
+            self._ttl = cache_write_ttl(self._prompt)
+            self._expected_input = estimate_input_tokens(self._prompt)
         except UnboundedError as error:
             raise InvalidRequestError(str(error), error.field) from None
         self._bounds: dict[tuple[ModelLimits, bool], int] = {}
@@ -172,7 +174,7 @@ class Offers:
             kept = limits.kept_reasoning_tokens
             try:
                 self._bounds[key] = input_tokens_max(
-                    self._call.body,
+                    self._prompt,
                     caps=MediaCaps(limits.image_tokens, limits.audio_tokens, limits.file_tokens),
                     tool_preamble_tokens=TOOL_PREAMBLE_TOKENS if preamble is None else preamble,
                     template_tokens=TEMPLATE_TOKENS if template is None else template,

@@ -16,8 +16,15 @@ from starlette.types import Receive, Scope
 DEPTH_MAX = 64
 """Levels of arrays and objects: a deep tool schema has 20; parsers recurse per level."""
 
-_MAY_OVERFLOW = re.compile(rb"[eE]\+?\d{3}|\d{309}")
-"""Text such as 1e400 becomes Infinity in a float; a body that may hold one is parsed to see."""
+_DIGITS_ALIKE = bytes(
+    ord("0") if byte in b"0123456789" else ord("e") if byte in b"eE" else byte
+    for byte in range(256)
+)
+_MAY_OVERFLOW = (b"e000", b"e+000", b"0" * 309)
+"""Text such as 1e400 becomes Infinity in a float; a body that may hold one is parsed to see.
+
+Every digit as a zero, so that three searches in C find any of them; one pattern takes fifty times
+as long, milliseconds for 64 kB (measured)."""
 
 _CHUNK_BYTES = 65_536
 _STRUCTURE = b'[]{}"'
@@ -90,8 +97,14 @@ def check_body(body: bytes) -> None:
         raise BodyError(400, "the body must be JSON in UTF-8")
     if is_too_deep(body):
         raise BodyError(400, f"the body nests deeper than {DEPTH_MAX} levels")
-    if b"NaN" in body or b"Infinity" in body or _MAY_OVERFLOW.search(body):
+    if b"NaN" in body or b"Infinity" in body or may_overflow(body):
         parse_object(body)
+
+
+def may_overflow(body: bytes) -> bool:
+    """Say whether a number of a body may become Infinity in a float."""
+    alike = body.translate(_DIGITS_ALIKE)
+    return any(form in alike for form in _MAY_OVERFLOW)
 
 
 def is_too_deep(body: bytes) -> bool:

@@ -196,6 +196,15 @@ def test_images_inside_tool_results_are_found() -> None:
     assert refusal.value.field == "messages[0].content[0].content[1]"
 
 
+def test_token_ids_beside_an_image_count_as_their_text() -> None:
+    plain: dict[str, object] = {"input": [[1, 20, 300], {"content": "a"}]}
+    with_image: dict[str, object] = {"input": [[1, 20, 300], {"content": ["a", IMAGE_PARTS[0]]}]}
+
+    grown = input_tokens_max(with_image, caps=MediaCaps(1_600)) - input_tokens_max(plain)
+
+    assert 1_600 < grown < 1_600 + 150
+
+
 def test_images_inside_responses_outputs_are_found() -> None:
     body = {"input": [{"type": "function_call_output", "output": [IMAGE_PARTS[2]]}]}
 

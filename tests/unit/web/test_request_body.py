@@ -1,6 +1,7 @@
 """Bodies are refused for what they are, cheaply, and never quoted."""
 
 import json
+import re
 from collections.abc import Coroutine
 
 import pytest
@@ -13,6 +14,7 @@ from spendgate.web.body import (
     check_body,
     check_headers,
     is_too_deep,
+    may_overflow,
     parse_object,
     read_body,
 )
@@ -84,6 +86,13 @@ def test_numbers_that_are_none_are_named(body: bytes, place: str):
 
     assert refused.value.field == place
     assert CANARY not in str(refused.value)
+
+
+@given(st.text("eEf+-.0123456789 ", max_size=20), st.integers(0, 2))
+def test_a_number_that_may_overflow_is_found_in_any_text(text: str, length: int):
+    body = (text + "7" * 154 * length).encode()
+
+    assert may_overflow(body) is bool(re.search(rb"[eE]\+?\d{3}|\d{309}", body))
 
 
 def test_the_words_for_them_may_be_written_about():
