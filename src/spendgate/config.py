@@ -184,6 +184,9 @@ class Settings(BaseSettings):
     sweep_seconds: Seconds = 5.0
     """How often the host looks for expired holds."""
 
+    alert_sink_seconds: Seconds = 3600.0
+    """How long an event may wait for the tables before people are told, once a day."""
+
     policy_seconds: Seconds = 5.0
     """How often the host rereads the policy; a reserve notices a change at once anyway."""
 

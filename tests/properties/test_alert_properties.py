@@ -6,7 +6,10 @@ from itertools import accumulate, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spendgate.domain.alert import crossed
+from spendgate.domain.alert import AlertKind, crossed, rungs
+from spendgate.domain.budget import Budget
+from spendgate.domain.scope import Scope
+from spendgate.domain.window import parse_window
 
 limits = st.integers(1, 10**15)
 thresholds = st.lists(st.integers(1, 3_000_000), max_size=8)
@@ -42,3 +45,18 @@ def test_crossings_agree_with_the_exact_ratio_of_spend(
     }
 
     assert crossed(before_nano, after_nano, limit_nano, thresholds_ppm) == tuple(sorted(expected))
+
+
+@given(limits, st.lists(st.integers(1, 3_000_000), max_size=8, unique=True), amounts)
+def test_a_rung_is_reached_exactly_where_its_threshold_is_crossed(
+    limit_nano: int, thresholds_ppm: list[int], spent_nano: int
+) -> None:
+    budget = Budget("b", Scope(), limit_nano, parse_window("day"), alerts_ppm=tuple(thresholds_ppm))
+
+    reached = {
+        one.threshold_ppm
+        for one in rungs(budget, limit_nano)
+        if one.kind is AlertKind.THRESHOLD and spent_nano >= one.at_nano
+    }
+
+    assert reached == set(crossed(0, spent_nano, limit_nano, thresholds_ppm))

@@ -33,6 +33,7 @@ from spendgate.domain.budget import (
     Refusal,
 )
 from spendgate.domain.loop import LoopGuard
+from spendgate.domain.notifier import NotifierKind, NotifierSpec
 from spendgate.domain.rollover import CALENDAR
 from spendgate.domain.scope import Scope
 from spendgate.domain.window import WindowKind, parse_window
@@ -111,10 +112,14 @@ def test_a_stored_raise_reads_back_as_itself(amount_nano: int, expires_at: datet
 
 
 def test_stored_defaults_and_model_facts_read_back_as_themselves() -> None:
-    defaults = PolicyDefaults(100, "allow", 0.5, LoopGuard(5, 10))
+    defaults = PolicyDefaults(100, "allow", 0.5, LoopGuard(5, 10), ("mail",))
     models = {"m": ModelLimits(image_tokens=5, output_tokens_max=9), "n": ModelLimits()}
+    notifiers = (
+        NotifierSpec("mail", "env:MAIL_URL"),
+        NotifierSpec("bills", "secret:a/b", NotifierKind.WEBHOOK, "env:KEY", ("raised",)),
+    )
 
-    policy = Policy(defaults=defaults, models=models)
+    policy = Policy(defaults=defaults, models=models, notifiers=notifiers)
 
     assert decode_defaults(encode_defaults(policy)) == policy
 

@@ -13,6 +13,7 @@ from spendgate.adapters.price_book import load_price_book
 from spendgate.config import Settings
 from spendgate.domain.budget import Budget, DowngradeStep, Mode, ModelLimits, Policy, PolicyDefaults
 from spendgate.domain.loop import LoopGuard
+from spendgate.domain.notifier import NotifierKind, NotifierSpec
 from spendgate.domain.scope import Identity, Scope
 from spendgate.domain.window import parse_window
 from spendgate.errors import PolicyError
@@ -86,6 +87,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
           - {raises: b, id: r, amount_usd: 3, reason: launch, expires_at: 2030-01-01T00:00:00Z}
         models:
           m: {image_tokens: 1, max_output_tokens: 2, min_output_tokens: 3, tool_preamble_tokens: 0}
+        notifiers:
+          mail: {to: env:MAIL_URL}
+          bills: {to: "secret:money/url", kind: webhook, key: "file:/k", alerts: [hard_stop]}
         """,
     )
 
@@ -101,6 +105,35 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert policy.models == {"m": ModelLimits(1, 2, 3, 0)}
     assert policy.defaults == PolicyDefaults(100, "allow", 0.5, LoopGuard(5, 10))
     assert budget.loop_guard == LoopGuard(3, 1)
+    assert budget.routes == ("mail",)
+    assert policy.notifiers == (
+        NotifierSpec("mail", "env:MAIL_URL"),
+        NotifierSpec("bills", "secret:money/url", NotifierKind.WEBHOOK, "file:/k", ("hard_stop",)),
+    )
+
+
+def test_a_notifier_holds_references_only_and_every_route_leads_to_one(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        """
+        defaults: {routes: [nowhere]}
+        budgets: [{id: b, scope: {org: acme}, limit_usd: 1, routes: [chta]}]
+        notifiers:
+          chat: {to: "https://hooks.example.com/s3cret"}
+          bills: {to: env:URL, kind: webhook}
+          mail: {to: env:URL, key: env:KEY, alerts: [hardstop]}
+        """,
+    )
+
+    assert found[0] == (
+        "budgets.yml: notifier 'chat': to: must say where the secret is: env:NAME, file:PATH or "
+        "secret:SCOPE/KEY; an address or a key itself never stands here"
+    )
+    assert "notifier 'bills': key: is required for kind: webhook" in found[1]
+    assert "notifier 'mail': alerts.0: 'hardstop' must be 'threshold'" in found[2]
+    assert "budget 'b': routes: there is no notifier 'chta'" in found[3]
+    assert "defaults: routes: there is no notifier 'nowhere'" in found[4]
+    assert "s3cret" not in str(found)
 
 
 def test_an_empty_scope_covers_everything(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from spendgate.adapters.budget_rows import (
     problems_of,
     steps_of,
 )
+from spendgate.adapters.notifier_codec import notifier_as_json, parse_notifier
 from spendgate.adapters.plain_data import as_list, as_mapping
 from spendgate.adapters.upstream_codec import (
     parse_router,
@@ -92,6 +93,7 @@ def encode_defaults(policy: Policy) -> str:
             # A list: the order is the order of preference, which a JSON object promises nobody.
             "upstreams": [{"name": one.name, **upstream_as_json(one)} for one in policy.upstreams],
             "router": router_as_json(policy.router),
+            "notifiers": {one.name: notifier_as_json(one) for one in policy.notifiers},
         }
     )
 
@@ -115,6 +117,10 @@ def decode_defaults(text: str) -> Policy:
         },
         upstreams=tuple(_stored_upstream(one or {}) for one in upstreams),
         router=parse_router(row.get("router", {}), where="stored router"),
+        notifiers=tuple(
+            parse_notifier(name, one, where=f"stored notifier {name!r}")
+            for name, one in (as_mapping(row.get("notifiers")) or {}).items()
+        ),
     )
 
 
@@ -221,6 +227,7 @@ def defaults_as_json(defaults: PolicyDefaults) -> dict[str, object]:
         "unmatched": defaults.unmatched,
         "held_wait_seconds": defaults.held_wait_seconds,
         "loop_guard": guard_as_json(defaults.loop_guard),
+        "routes": list(defaults.routes),
     }
 
 
@@ -294,6 +301,7 @@ def defaults_of(row: DefaultsRow) -> PolicyDefaults:
         unmatched=row.unmatched,
         held_wait_seconds=None if wait is None else float(wait),
         loop_guard=guard_of(row.loop_guard),
+        routes=row.routes,
     )
 
 

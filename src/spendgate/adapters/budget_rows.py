@@ -209,6 +209,7 @@ class DefaultsRow(PolicyRow):
         Annotated[Decimal, BeforeValidator(read_number), Field(ge=0, le=60)] | None
     ) = None
     loop_guard: LoopGuardRow | None = None
+    routes: Texts = ()
 
 
 class ModelRow(PolicyRow):

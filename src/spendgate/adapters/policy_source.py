@@ -1,4 +1,4 @@
-"""The policy file: budgets, raises, defaults, model facts, model servers, router (DESIGN §5).
+"""The policy file: budgets, raises, defaults, models, model servers, router, notifiers (DESIGN §5).
 
 All of its problems are told at once, one line per row: file, row, field, problem, way out.
 """
@@ -14,6 +14,7 @@ from spendgate.adapters.budget_codec import (
     parse_model,
     parse_raise,
 )
+from spendgate.adapters.notifier_codec import NOTIFIERS_MAX, parse_notifier, unknown_routes
 from spendgate.adapters.plain_data import as_list, as_mapping
 from spendgate.adapters.policy_fields import LIMIT_NANO_MAX, did_you_mean
 from spendgate.adapters.policy_yaml import read_yaml_file
@@ -23,11 +24,12 @@ from spendgate.adapters.upstream_codec import parse_router, parse_upstream
 from spendgate.adapters.upstream_rows import UPSTREAMS_MAX
 from spendgate.config import Settings
 from spendgate.domain.budget import Budget, ModelLimits, Policy, PolicyDefaults, Raise
+from spendgate.domain.notifier import NotifierSpec
 from spendgate.domain.price import Price, PriceBook, TokenClass
 from spendgate.domain.upstream import Router, UpstreamSpec
 from spendgate.errors import PolicyError
 
-SECTIONS = ("defaults", "budgets", "models", "upstreams", "router")
+SECTIONS = ("defaults", "budgets", "models", "upstreams", "router", "notifiers")
 
 
 def load_policy(path: Path, *, book: PriceBook | None, at: datetime) -> Policy:
@@ -83,6 +85,9 @@ def read_policy(
     router = Router()
     with _collecting(problems):
         router = parse_router(sections.get("router") or {}, where=f"{where}: router")
+    notifiers = _notifiers(sections, where, problems)
+    named = as_mapping(sections.get("notifiers")) or {}  # a wrong one is a problem of its own
+    problems += unknown_routes(budgets, defaults, named, where)
     if book is not None:
         problems += unpriced_steps(budgets, book, at, where)
         problems += unroutable(upstreams, router, book, at, where)
@@ -95,6 +100,7 @@ def read_policy(
         defaults=defaults,
         upstreams=upstreams,
         router=router,
+        notifiers=notifiers,
     )
 
 
@@ -198,6 +204,19 @@ def _upstreams(
     for name, row in rows.items():
         with _collecting(problems):
             found.append(parse_upstream(name, row or {}, where=f"{where}: upstream {name[:40]!r}"))
+    return tuple(found)
+
+
+def _notifiers(
+    sections: Mapping[str, object], where: str, problems: list[str]
+) -> tuple[NotifierSpec, ...]:
+    rows = _mapping(sections.get("notifiers"), f"{where}: notifiers", problems)
+    if len(rows) > NOTIFIERS_MAX:
+        problems.append(f"{where}: notifiers: more than {NOTIFIERS_MAX}; take some out")
+    found: list[NotifierSpec] = []
+    for name, row in rows.items():
+        with _collecting(problems):
+            found.append(parse_notifier(name, row, where=f"{where}: notifier {name[:40]!r}"))
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from spendgate.domain.loop import LoopGuard
+from spendgate.domain.notifier import NotifierSpec
 from spendgate.domain.revocation import NOTHING_REVOKED, Revocations
 from spendgate.domain.rollover import neighbour_keys
 from spendgate.domain.scope import Identity, Scope
@@ -136,6 +137,8 @@ class PolicyDefaults:
     unmatched: str = "refuse"
     held_wait_seconds: float | None = None
     loop_guard: LoopGuard | None = None
+    routes: tuple[str, ...] = ()
+    """Notifiers for alerts of budgets that name none, and for those about no budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +212,7 @@ class Policy:
     version: int = 0
     upstreams: tuple[UpstreamSpec, ...] = ()
     router: Router = field(default_factory=Router)
+    notifiers: tuple[NotifierSpec, ...] = ()
 
     def claims(self, identity: Identity, at: datetime) -> tuple[Claim, ...]:
         """Return the budgets that cover an identity at a time, each in its window.

@@ -26,6 +26,7 @@ from spendgate.domain.table import (
     WINDOW_SPEND,
 )
 from spendgate.domain.window import WindowKind
+from spendgate.jobs.alerts import alert
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.budget_frame import (
@@ -49,7 +50,8 @@ def run_job(run: JobRun) -> Report:
     with run.opened_ledger() as ledger:
         policy, balances = ledger.policies.policy(), ledger.balances()
     checkpoint = run.folder / "checkpoints" / "aggregate"
-    return aggregate(run.spark(), run.space, policy, balances, run.as_of, checkpoint)
+    report = aggregate(run.spark(), run.space, policy, balances, run.as_of, checkpoint)
+    return {**report, **alert(run, policy)}
 
 
 def aggregate(

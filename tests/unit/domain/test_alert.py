@@ -1,8 +1,22 @@
 """Alerts fire at the movement that reaches their threshold."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from spendgate.domain.alert import crossed
+from spendgate.domain.alert import (
+    LIFETIME,
+    AlertKey,
+    AlertKind,
+    crossed,
+    period_of,
+    period_start,
+    rungs,
+)
+from spendgate.domain.budget import Budget, Mode
+from spendgate.domain.scope import Scope
+from spendgate.domain.window import parse_window
 
 THRESHOLDS_PPM = (500_000, 750_000, 900_000, 1_000_000)
 
@@ -61,3 +75,62 @@ def test_a_limit_that_is_not_positive_is_refused(limit_nano: int) -> None:
 def test_a_threshold_that_is_not_positive_is_refused(threshold_ppm: int) -> None:
     with pytest.raises(ValueError, match="thresholds_ppm must be positive"):
         crossed(0, 1, 1_000, (500_000, threshold_ppm))
+
+
+BUDGET = Budget(
+    "b", Scope(), 1_000, parse_window("day"), hard_cap_ppm=900_000, alerts_ppm=(500_000, 333_333)
+)
+NOON = datetime(2026, 3, 10, 12, 30, 1, 5, UTC)
+
+
+def test_a_budget_has_a_rung_for_each_thing_that_is_told_lowest_first() -> None:
+    assert [(one.kind, one.threshold_ppm, one.at_nano) for one in rungs(BUDGET, 1_000)] == [
+        (AlertKind.THRESHOLD, 333_333, 334),
+        (AlertKind.THRESHOLD, 500_000, 500),
+        (AlertKind.SOFT_CAP, 800_000, 800),
+        (AlertKind.HARD_STOP, 900_000, 900),
+        (AlertKind.FORECAST, 900_000, 901),
+        (AlertKind.OVERRUN, 900_000, 901),
+    ]
+
+
+def test_a_shadow_budget_stops_nobody_and_so_says_nothing_of_stops() -> None:
+    kinds = {one.kind for one in rungs(replace(BUDGET, mode=Mode.SHADOW), 1_000)}
+
+    assert kinds == {AlertKind.THRESHOLD, AlertKind.FORECAST}
+
+
+@pytest.mark.parametrize("limit_nano", [0, -5])
+def test_a_limit_that_was_cut_to_nothing_alerts_from_the_first_spend_on(limit_nano: int) -> None:
+    assert {one.at_nano for one in rungs(BUDGET, limit_nano)} == {1}
+
+
+def test_a_crossing_is_named_after_what_was_crossed_and_when() -> None:
+    key = AlertKey(AlertKind.THRESHOLD, "b", "acme", "1773100800", 500_000)
+    others = [
+        replace(key, kind=AlertKind.SOFT_CAP),
+        replace(key, budget_id="bacme", scope_value=""),
+        replace(key, period=LIFETIME),
+        replace(key, threshold_ppm=500_001),
+    ]
+
+    assert key.alert_id == replace(key).alert_id
+    assert len({key.alert_id, *(one.alert_id for one in others)}) == 5
+
+
+def test_a_calendar_windows_period_is_its_start_and_a_lifetime_is_one() -> None:
+    start = datetime(2026, 3, 10, tzinfo=UTC)
+
+    assert period_of(period_start(parse_window("day"), start, NOON)) == "1773100800"
+    assert period_of(period_start(parse_window("lifetime"), None, NOON)) == LIFETIME
+
+
+def test_a_rolling_window_is_told_of_once_per_its_own_length() -> None:
+    hours = parse_window("rolling:2h")
+
+    starts = {
+        period_start(hours, None, NOON + timedelta(minutes=minutes))
+        for minutes in range(0, 120, 10)
+    }
+
+    assert starts == {datetime(2026, 3, 10, hour, tzinfo=UTC) for hour in (12, 14)}

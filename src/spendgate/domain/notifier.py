@@ -1,0 +1,30 @@
+"""Notifiers: where alerts go, by name; what is secret about a place is only ever referred to."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class NotifierKind(StrEnum):
+    """What a place understands: a message for people, or a signed event for a program."""
+
+    MESSAGE = "message"
+    WEBHOOK = "webhook"
+
+
+@dataclass(frozen=True, slots=True)
+class NotifierSpec:
+    """One place that alerts go to, as the policy describes it.
+
+    `to` refers to its address and `key` to what a webhook's events are signed with, such as
+    `env:NAME` or `secret:scope/key`. `alerts` names the kinds that go there; none stands for all.
+    """
+
+    name: str
+    to: str
+    kind: NotifierKind = NotifierKind.MESSAGE
+    key: str | None = None
+    alerts: tuple[str, ...] = ()
+
+    def takes(self, kind: str) -> bool:
+        """Tell whether alerts of a kind go there."""
+        return not self.alerts or kind in self.alerts

@@ -1,0 +1,185 @@
+"""Crossings: where the state of a budget has reached a level at which people are told.
+
+Whether a crossing is new is decided by the MERGE into `budget_alerts`; here each has its id. The id
+is `domain.alert.AlertKey.alert_id` as columns, which a test compares.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812
+
+from spendgate.domain.alert import (
+    ID_CHARACTERS,
+    LIFETIME,
+    PENDING,
+    UNROUTED,
+    AlertKind,
+    Rung,
+    rungs,
+)
+from spendgate.domain.budget import PPM, Policy
+from spendgate.domain.budget_tables import BUDGET_ALERTS
+from spendgate.domain.decision import RefusalCode
+from spendgate.domain.money import to_decimal
+from spendgate.domain.table import (
+    DOUBLE,
+    INT,
+    MONEY_SUM,
+    RATIO,
+    STRING,
+    TEXT_ARRAY,
+    TEXT_MAP,
+    TIMESTAMP,
+)
+from spendgate.transforms.calendar_window import window_bounds
+from spendgate.transforms.schemas import conformed
+from spendgate.transforms.window_spend import scope_value
+
+LOOKBACK = timedelta(days=7)
+"""A window that ended earlier, or a refusal before that, is no news any more."""
+FORECAST_PART = 0.1
+"""The part of a window that must have passed before its forecast alerts: one early call alone would
+be taken for the whole window's rate."""
+RUNGS_SCHEMA = (
+    f"budget_id {STRING}, kind {STRING}, threshold_ppm {INT}, at_usd {MONEY_SUM}, "
+    f"routes {TEXT_ARRAY}"
+)
+
+RungRow = tuple[str, str, int, Decimal, list[str]]
+
+
+def rung_rows(policy: Policy, as_of: datetime) -> list[RungRow]:
+    """Return a row of `RUNGS_SCHEMA` per level of each budget, limits with the raises then."""
+    return [
+        _rung_row(budget.budget_id, one, budget.routes or policy.defaults.routes)
+        for budget in policy.budgets
+        for one in rungs(budget, policy.limit(budget, as_of))
+    ]
+
+
+def _rung_row(budget_id: str, rung: Rung, routes: Sequence[str]) -> RungRow:
+    at_usd = to_decimal(rung.at_nano)
+    return budget_id, rung.kind.value, rung.threshold_ppm, at_usd, list(routes)
+
+
+def spend_crossings(
+    state: DataFrame, budgets: DataFrame, levels: DataFrame, as_of: datetime
+) -> DataFrame:
+    """Return the rows of `budget_alerts` that the state of budgets makes, known ones too.
+
+    Args:
+        state: rows of `budget_state`.
+        budgets: rows of `BUDGETS_SCHEMA`.
+        levels: rows of `RUNGS_SCHEMA`.
+        as_of: the time of the run; windows that ended long before are left out.
+    """
+    now, earliest = (F.lit(at).cast(TIMESTAMP) for at in (as_of, as_of - LOOKBACK))
+    recent = state.where(F.col("window_end").isNull() | (F.col("window_end") > earliest))
+    facts = budgets.select("budget_id", "rolling_seconds")
+    reached = (
+        recent.join(F.broadcast(levels), "budget_id")
+        .where(_level(now) >= F.col("at_usd"))
+        .join(F.broadcast(facts), "budget_id")
+    )
+    return _alerts(reached.withColumn("window_start", _start_of_stretch(now)), now)
+
+
+def refusal_crossings(
+    decisions: DataFrame, budgets: DataFrame, levels: DataFrame, as_of: datetime
+) -> DataFrame:
+    """Return the hard stops among refusals: the first of each budget, value and window.
+
+    A budget refuses before its last cent is spent, so its state alone doesn't show every stop. A
+    refusal has no tags: those of budgets by tag show in the state alone.
+
+    Args:
+        decisions: rows of `decisions`.
+        budgets: rows of `BUDGETS_SCHEMA`.
+        levels: rows of `RUNGS_SCHEMA`.
+        as_of: the time of the run; refusals long before are left out.
+    """
+    now, earliest = (F.lit(at).cast(TIMESTAMP) for at in (as_of, as_of - LOOKBACK))
+    stops = levels.where(F.col("kind") == AlertKind.HARD_STOP.value)
+    refused = decisions.where(
+        (F.col("decision") == "refuse")
+        & (F.col("code") == RefusalCode.EXHAUSTED.value)
+        & (F.col("occurred_at") > earliest)
+    ).select("budget_id", *_SCOPE_IDS, "occurred_at", "limit_usd", "spent_usd")
+    facts = budgets.select(
+        "budget_id", "scope", "window", "tz", "kind_of_window", "rolling_seconds"
+    )
+    bounds = window_bounds(F.col("occurred_at"), F.col("tz"), F.col("kind_of_window"))
+    placed = (
+        refused.join(F.broadcast(facts), "budget_id")
+        .join(F.broadcast(stops), "budget_id")
+        .withColumn("tags", F.create_map().cast(TEXT_MAP))
+        .withColumns({"scope_value": scope_value(), "bounds": bounds})
+        .where("scope_value IS NOT NULL")
+        .withColumns({"window_start": F.col("bounds.start"), "window_end": F.col("bounds.end")})
+        .withColumn("window_start", _start_of_stretch(F.col("occurred_at")))
+    )
+    first = placed.groupBy(
+        "budget_id", "scope", "scope_value", "window", "window_start", "window_end", "kind",
+        "threshold_ppm", "routes",
+    ).agg(
+        F.max("limit_usd").alias("limit_usd"), F.max("spent_usd").alias("spent_usd")
+    )  # fmt: skip
+    return _alerts(first.withColumn("forecast_usd", F.lit(None).cast(MONEY_SUM)), now)
+
+
+def each_once(crossings: Sequence[DataFrame]) -> DataFrame:
+    """Return crossings of several sources, each once; the first source's figures stay."""
+    ordered = [frame.withColumn("source", F.lit(n)) for n, frame in enumerate(crossings)]
+    joined = ordered[0]
+    for frame in ordered[1:]:
+        joined = joined.unionByName(frame)
+    rows = F.struct("source", *BUDGET_ALERTS.column_names)
+    once = joined.groupBy("alert_id").agg(F.min_by(rows, "source").alias("row"))
+    return conformed(once.select("row.*"), BUDGET_ALERTS)
+
+
+_SCOPE_IDS = ("org_id", "team_id", "agent_id", "user_id", "session_id", "task_id")
+
+
+def _level(now: Column) -> Column:
+    """What a rung is compared with: spend, or the forecast once the window is old enough."""
+    elapsed = F.unix_seconds(now) - F.unix_seconds("window_start")
+    length = F.unix_seconds("window_end") - F.unix_seconds("window_start")
+    is_telling = (elapsed >= length * F.lit(FORECAST_PART)) & (F.col("window_end") > now)
+    forecast = F.when(is_telling, F.col("forecast_usd"))
+    is_forecast = F.col("kind") == AlertKind.FORECAST.value
+    return F.when(is_forecast, forecast).otherwise(F.col("spent_usd"))
+
+
+def _start_of_stretch(at: Column) -> Column:
+    """Return `domain.alert.period_start`: a rolling window is told of once per its own length."""
+    seconds = F.unix_seconds(at)
+    floored = F.timestamp_seconds(seconds - F.pmod(seconds, F.col("rolling_seconds")))
+    return F.when(F.col("rolling_seconds").isNotNull(), floored).otherwise(F.col("window_start"))
+
+
+def _alerts(crossed: DataFrame, now: Column) -> DataFrame:
+    period = F.coalesce(F.unix_seconds("window_start").cast(STRING), F.lit(LIFETIME))
+    parts = ("kind", "budget_id", "scope_value", period, F.col("threshold_ppm").cast(STRING))
+    digest = F.sha2(F.concat_ws("\x1f", *parts), 256)
+    named = crossed.withColumns(
+        {
+            "alert_id": F.substring(digest, 1, ID_CHARACTERS),
+            "threshold": (F.col("threshold_ppm") / F.lit(PPM)).cast(RATIO),
+            "used_ratio": F.when(
+                F.col("limit_usd") > 0,
+                F.col("spent_usd").cast(DOUBLE) / F.col("limit_usd").cast(DOUBLE),
+            ),
+            "detail": F.lit(None).cast(STRING),
+            "crossed_at": now,
+            "status": F.when(F.size("routes") > 0, PENDING).otherwise(UNROUTED),
+            "attempts": F.lit(0),
+            "sent_at": F.lit(None).cast(TIMESTAMP),
+            "last_error": F.lit(None).cast(STRING),
+            "updated_at": now,
+        }
+    )
+    return conformed(named, BUDGET_ALERTS)
