@@ -32,14 +32,15 @@ def read_events(folder: Path) -> Iterator[SpendEvent]:
         wanted = set(SPEND_EVENTS.column_names)
         columns = [name for name in dataset.schema.names if name in wanted]
         for batch in dataset.to_batches(columns=columns):
-            yield from map(_event, batch.to_pylist(maps_as_pydicts="strict"))
+            yield from map(event_of_row, batch.to_pylist(maps_as_pydicts="strict"))
     except TableNotFoundError:
         raise SinkUnavailableError(f"there is no table {SPEND_EVENTS.name} in {folder}") from None
     except (DeltaError, OSError) as error:
         raise SinkUnavailableError(f"can't read {path}: {type(error).__name__}: {error}") from error
 
 
-def _event(row: Mapping[str, Any]) -> SpendEvent:
+def event_of_row(row: Mapping[str, Any]) -> SpendEvent:
+    """Read one row as the event it was written from."""
     scopes = {name.value: row[f"{name}_id"] for name in Dimension if row[f"{name}_id"] is not None}
     facts = CallFacts(
         attempt=row["attempt"],

@@ -15,6 +15,7 @@ from spendgate.cli import (
     job_command,
     price_commands,
     prove_command,
+    replay_command,
     scope_commands,
     spend_commands,
     sql_command,
@@ -60,5 +61,6 @@ def make_program() -> typer.Typer:
     demo_command.add_to(program)
     prove_command.add_to(program)
     trace_command.add_to(program)
+    replay_command.add_to(program)
     doctor_command.add_to(program)
     return program

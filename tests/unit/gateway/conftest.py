@@ -206,6 +206,12 @@ def budget() -> Callable[..., Budget]:
 
 
 @pytest.fixture
+def book() -> PriceBook:
+    """The prices that a gate has where nobody adds some."""
+    return PriceBook(tuple(map(parse_price_row, SHIPPED)))
+
+
+@pytest.fixture
 def clock() -> SettableClock:
     return SettableClock()
 
