@@ -181,6 +181,10 @@ class Settings(BaseSettings):
     flush_events_max: Annotated[int, Field(ge=1)] = 5000
     """Events in one batch, so that a long outage drains in bounded memory."""
 
+    drain_events_max: Annotated[int, Field(ge=1)] = 50_000
+    """Events in one batch of the drain job over a catalog: a commit by Spark takes a second or
+    more, so that larger batches than a host's pay off."""
+
     sweep_seconds: Seconds = 5.0
     """How often the host looks for expired holds."""
 

@@ -11,14 +11,19 @@ from spendgate.adapters.delta_query import query_rows
 from spendgate.adapters.delta_sink import DeltaSink
 from spendgate.bootstrap import open_ledger
 from spendgate.config import Settings
+from spendgate.domain.adjustment import Adjustment, Booking
 from spendgate.domain.budget import Budget, Policy
-from spendgate.domain.event import CallFacts, Charge, SpendEvent
+from spendgate.domain.event import CallFacts, Charge, DecisionRecord, SpendEvent
 from spendgate.domain.hold import EventKind
 from spendgate.domain.scope import Scope
+from spendgate.domain.table import DECISIONS, SPEND_EVENTS
 from spendgate.domain.window import parse_window
 from spendgate.gateway.ports import EventBatch
+from spendgate.jobs import drain
 from spendgate.jobs.aggregate import aggregate
+from spendgate.jobs.job_run import JobRun
 from spendgate.jobs.spark_session import delta_settings
+from spendgate.jobs.spark_sink import SparkSink
 from spendgate.jobs.sync_policies import sync_policies
 from spendgate.jobs.table_space import TableSpace
 
@@ -50,11 +55,33 @@ def main(folder: Path) -> None:
     space = TableSpace(folder / "delta")
     synced = [sync_policies(spark, space, ledger, settings, AT) for _ in range(2)]
     ledger.close()
+    drained(spark, folder)
 
     spark.stop()
     rows = query_rows(folder / "delta", "SELECT scope_value, spent_usd FROM budget_state")
     (folder / "synced.json").write_text(json.dumps(synced))
     (folder / "state.json").write_text(json.dumps(rows))
+
+
+def drained(spark: SparkSession, folder: Path) -> None:
+    """Drain a ledger into a schema of the catalog, the last batch twice."""
+    settings = Settings(home=folder / "drain")
+    ledger = open_ledger(settings)
+    facts = CallFacts(1, AT, {"user": "u"}, "m", "m", "s", "global", "v1", "allow", (), {"a": "b"})
+    ledger.adjust([Adjustment("a1", "f", Booking(5, (), facts, Charge()), "ann", "why", AT)])
+    ledger.record([DecisionRecord("d1", AT, {"user": "u"}, "m", "refuse")])
+    batch = ledger.outbox.claim_batch(10)
+    ledger.close()
+    assert batch is not None
+    run = JobRun(settings, AT, catalog="spark_catalog", schema="drained")
+    spark.sql("CREATE SCHEMA spark_catalog.drained")
+    report = drain.run(run)
+    SparkSink(spark, run.space).append("l", batch)
+    found = {
+        table.name: [row.asDict() for row in run.space.read(spark, table).collect()]
+        for table in (SPEND_EVENTS, DECISIONS)
+    }
+    (folder / "drained.json").write_text(json.dumps([report, found], default=str))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
 from spendgate.domain.table import SPEND_HOURLY
-from spendgate.jobs.aggregate import HOUR_RANGES_MAX, hour_ranges
 from spendgate.transforms.hourly_spend import hourly_spend
 from spendgate.transforms.schemas import schema_text
+from spendgate.transforms.time_range import HOUR_RANGES_MAX, hour_ranges
 
 pytestmark = pytest.mark.spark
 

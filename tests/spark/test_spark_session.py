@@ -65,7 +65,7 @@ def test_cached_jars_are_named_so_that_no_network_is_needed(tmp_path: Path) -> N
 
 
 @pytest.mark.spark
-def test_the_job_runs_on_spark_connect_too(tmp_path: Path) -> None:
+def test_the_jobs_run_on_spark_connect_too(tmp_path: Path) -> None:
     environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
 
     run = subprocess.run(
@@ -79,3 +79,8 @@ def test_the_job_runs_on_spark_connect_too(tmp_path: Path) -> None:
     first, second = json.loads((tmp_path / "synced.json").read_text())
     assert [one["row"] for one in first["changes"]] == ["budget life"]
     assert (second["changes"], second["kept"], second["price_rows_to_table"]) == ([], 1, 0)
+    report, found = json.loads((tmp_path / "drained.json").read_text())
+    assert report == {"job": "drain", "batches": 1, "events": 1, "decisions": 1}
+    assert [row["event_id"] for row in found["spend_events"]] == ["a1:1"]
+    assert found["spend_events"][0]["tags"] == {"a": "b"}
+    assert [row["decision_id"] for row in found["decisions"]] == ["d1"]

@@ -37,12 +37,10 @@ from spendgate.transforms.budget_frame import (
     open_window_rows,
 )
 from spendgate.transforms.budget_state import budget_state
-from spendgate.transforms.hourly_spend import HOUR_SECONDS, hour_of, hourly_spend
+from spendgate.transforms.hourly_spend import hour_of, hourly_spend
 from spendgate.transforms.schemas import conformed
+from spendgate.transforms.time_range import hour_ranges
 from spendgate.transforms.window_spend import rolling_spend, window_spend
-
-HOUR_RANGES_MAX = 50
-"""Ranges of hours in one filter; above it, everything between first and last is summed again."""
 
 
 def run_job(run: JobRun) -> Report:
@@ -149,17 +147,6 @@ def _is_within(hours: Iterable[int]) -> Column:
         is_from = F.col("occurred_at") >= F.lit(datetime.fromtimestamp(start, UTC))
         is_within |= is_from & (F.col("occurred_at") < F.lit(datetime.fromtimestamp(end, UTC)))
     return is_within
-
-
-def hour_ranges(hours: Iterable[int]) -> list[tuple[int, int]]:
-    """Join hours, as seconds since the epoch, to ranges [start, end)."""
-    ranges: list[tuple[int, int]] = []
-    for hour in sorted(hours):
-        if ranges and ranges[-1][1] == hour:
-            ranges[-1] = (ranges[-1][0], hour + HOUR_SECONDS)
-        else:
-            ranges.append((hour, hour + HOUR_SECONDS))
-    return ranges if len(ranges) <= HOUR_RANGES_MAX else [(ranges[0][0], ranges[-1][1])]
 
 
 def _current_state(

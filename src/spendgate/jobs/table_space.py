@@ -57,9 +57,17 @@ class TableSpace:
         return reader.table(self.name(table))
 
     def write(
-        self, statement: str, table: Table, source: DataFrame, script: str = "aggregate"
+        self,
+        statement: str,
+        table: Table,
+        source: DataFrame,
+        script: str = "aggregate",
+        **parts: str,
     ) -> list[Row]:
-        """Run a statement of `sql/delta/<script>.sql` on a table, with its metrics as answer."""
+        """Run a statement of `sql/delta/<script>.sql` on a table, with its metrics as answer.
+
+        `parts` are what else the statement leaves open, as SQL: MERGE binds no parameters.
+        """
         text = statements(f"delta/{script}.sql")[statement]
-        text = Template(text).substitute(target=self.name(table))
+        text = Template(text).substitute(parts, target=self.name(table))
         return source.sparkSession.sql(text, source=source).collect()

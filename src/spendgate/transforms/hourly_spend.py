@@ -6,8 +6,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spendgate.domain.table import SPEND_HOURLY
 from spendgate.transforms.charged_calls import charged_calls
 from spendgate.transforms.schemas import conformed
-
-HOUR_SECONDS = 3600
+from spendgate.transforms.time_range import HOUR_SECONDS
 
 _TOKENS = (
     "input_tokens",

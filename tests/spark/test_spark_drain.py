@@ -1,0 +1,122 @@
+"""The outbox of either store into tables of a catalog, by Spark: each row once, whatever dies."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.conftest import PostgresServer
+from tests.ledgers.crashing import AFTER_APPEND, BEFORE_APPEND, ProcessDied, Trap
+from tests.ledgers.sinks import CrashingSink
+
+from spendgate.adapters.stored_ledger import StoredLedger
+from spendgate.bootstrap import open_ledger
+from spendgate.config import Settings
+from spendgate.domain.adjustment import Adjusted, Adjustment, Booking
+from spendgate.domain.event import CallFacts, Charge, DecisionRecord
+from spendgate.domain.table import DECISIONS, SPEND_EVENTS, Table
+from spendgate.errors import SinkUnavailableError
+from spendgate.gateway.drain import flush_outbox
+from spendgate.jobs import drain
+from spendgate.jobs.job_run import JobRun
+from spendgate.jobs.spark_sink import SparkSink, within_hours
+
+pytestmark = pytest.mark.spark
+
+AT = datetime(2026, 3, 10, 12, 59, 59, 999_999, tzinfo=UTC)
+
+
+@dataclass
+class Case:
+    """A ledger whose outbox goes to a schema of the catalog."""
+
+    spark: SparkSession
+    run: JobRun
+    ledger: StoredLedger
+
+    def book(self, *names: str, at: datetime = AT) -> None:
+        """Journal an event per name, and a decision beside it."""
+        facts = CallFacts(
+            1, at, {"user": "ann"}, "m", "m", "s", "global", "v", "allow", ("b",), {"a": "b"}
+        )
+        for name in names:
+            booked = Booking(5, (), facts, Charge())
+            (made,) = self.ledger.adjust([Adjustment(name, name, booked, "ann", "why", at)])
+            assert isinstance(made, Adjusted)
+        self.ledger.record([DecisionRecord(f"of {names[0]}", at, {}, "m", "refuse", limit_nano=7)])
+
+    def rows(self, table: Table) -> list[str]:
+        found = self.run.space.read(self.spark, table).select(table.key[0]).collect()
+        return sorted(row[0] for row in found)
+
+    def sink(self) -> SparkSink:
+        return SparkSink(self.spark, self.run.space)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def case(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path) -> Iterator[Case]:
+    url = None
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        url = server.new_database()
+    settings = Settings(home=tmp_path, ledger_url=url)
+    schema = f"drain_{request.param}"
+    spark.sql(f"CREATE SCHEMA spark_catalog.{schema}")
+    run = JobRun(settings, AT, catalog="spark_catalog", schema=schema)
+    ledger = open_ledger(settings)
+    yield Case(spark, run, ledger)
+    ledger.close()
+    spark.sql(f"DROP SCHEMA spark_catalog.{schema} CASCADE")
+
+
+def test_the_outbox_is_in_the_catalog_once_whatever_dies_and_whoever_else_delivers(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.book("one", "two")
+    case.book("late", at=AT - timedelta(hours=30))
+
+    # The job dies after the tables are made, after the events, and before it confirms.
+    sink, trap = case.sink(), Trap()
+    sink.create_tables()
+    for point in (BEFORE_APPEND, AFTER_APPEND):
+        trap.set(point)
+        with pytest.raises(ProcessDied):
+            flush_outbox(case.ledger.outbox, CrashingSink(sink, trap), "l", 100)
+    assert case.rows(SPEND_EVENTS) == ["late:1", "one:1", "two:1"]
+    case.spark.sql(f"DELETE FROM {case.run.space.name(DECISIONS)}")
+
+    # The next run finishes what it finds half done, and the one after has nothing to do.
+    assert drain.run(case.run) == {"job": "drain", "batches": 1, "events": 3, "decisions": 2}
+    assert drain.run(case.run) == {"job": "drain", "batches": 0, "events": 0, "decisions": 0}
+    assert case.rows(SPEND_EVENTS) == ["late:1", "one:1", "two:1"]
+    assert case.rows(DECISIONS) == ["of late", "of one"]
+
+    # Three jobs at once deliver one batch.
+    case.book("three", at=AT + timedelta(seconds=1))
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda _: drain.run(case.run), range(3)))
+    assert case.rows(SPEND_EVENTS) == ["late:1", "one:1", "three:1", "two:1"]
+    assert case.rows(DECISIONS) == ["of late", "of one", "of three"]
+    assert case.ledger.outbox.state().waiting_events == 0
+
+
+def test_a_catalog_that_cant_be_written_costs_nothing(case: Case) -> None:
+    case.book("one")
+    away = JobRun(case.run.settings, AT, catalog="spark_catalog", schema="nowhere")
+
+    with pytest.raises(SinkUnavailableError, match=r"can't create the tables: .*SCHEMA_NOT_FOUND"):
+        drain.run(away)
+
+    assert case.ledger.outbox.state().waiting_events == 1
+
+
+def test_the_hours_of_a_batch_bound_what_is_searched_for_its_keys() -> None:
+    assert within_hours([AT, AT + timedelta(seconds=1), AT - timedelta(days=1)]) == (
+        "t.occurred_at >= TIMESTAMP '2026-03-09T12:00:00Z' AND "
+        "t.occurred_at < TIMESTAMP '2026-03-09T13:00:00Z' OR "
+        "t.occurred_at >= TIMESTAMP '2026-03-10T12:00:00Z' AND "
+        "t.occurred_at < TIMESTAMP '2026-03-10T14:00:00Z'"
+    )
