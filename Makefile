@@ -33,6 +33,7 @@ check: setup ## format, lint, types, imports, generated files
 	$(RUN)/deptry src
 	$(RUN)/python scripts/build_price_book.py --check
 	$(RUN)/python scripts/document_settings.py --check
+	$(RUN)/spendgate dashboard build --check
 
 format: setup ## format and mend what can be mended
 	$(RUN)/ruff format $(SRC)

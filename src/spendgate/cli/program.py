@@ -8,6 +8,7 @@ from spendgate.cli import (
     adjust_command,
     budget_commands,
     budget_import,
+    dashboard_commands,
     demo_command,
     doctor_command,
     explain_command,
@@ -58,6 +59,7 @@ def make_program() -> typer.Typer:
     adjust_command.add_to(program)
     job_command.add_to(program)
     sql_command.add_to(program)
+    program.add_typer(dashboard_commands.make_group(), name="dashboard")
     demo_command.add_to(program)
     prove_command.add_to(program)
     trace_command.add_to(program)
