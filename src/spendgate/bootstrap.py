@@ -6,9 +6,7 @@ and a command that only looks at an embedded ledger needs none of them.
 
 import json
 import logging
-import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -25,12 +23,10 @@ from spendgate.adapters.tokenizer_checks import uncounted
 from spendgate.adapters.tokenizer_file import counters_of
 from spendgate.adapters.unheld_folder import UnheldFolder
 from spendgate.config import SQLITE_SCHEME, Settings
-from spendgate.domain.budget import Policy
 from spendgate.domain.price import PriceBook
-from spendgate.domain.upstream import UpstreamKind, longest_seconds
-from spendgate.errors import HostError, PriceError, SpendgateError
+from spendgate.domain.upstream import UpstreamKind
+from spendgate.errors import HostError, PriceError
 from spendgate.gateway.drain import FlushReport, flush_outbox
-from spendgate.gateway.narrowing import Narrowing
 from spendgate.gateway.terms import Terms
 
 if TYPE_CHECKING:
@@ -38,17 +34,10 @@ if TYPE_CHECKING:
     from spendgate.adapters.model_server import ModelServer
     from spendgate.adapters.openai_upstream import OpenAIUpstream
     from spendgate.adapters.upstream_pools import AsyncUpstreamPools, UpstreamPools
-    from spendgate.gateway.async_gateway import AsyncGateway
     from spendgate.gateway.gateway import Gateway
-    from spendgate.gateway.ports import TokenMinter, TokenVerifier, Upstream
+    from spendgate.gateway.ports import Telemetry, TokenMinter, TokenVerifier, Upstream
 
 _log = logging.getLogger(__name__)
-CLOSE_SECONDS = 10.0
-"""How long a closing host waits for a chore that is in the middle of something."""
-
-
-LEDGER_THREADS = 8
-"""Threads that look at the ledger for an event loop: one per lane, the rest for what is rare."""
 
 
 def utc_now() -> datetime:
@@ -137,6 +126,7 @@ def build_gateway(
     ledger: StoredLedger,
     pools: "UpstreamPools | None" = None,
     upstream: "Upstream | None" = None,
+    telemetry: "Telemetry | None" = None,
 ) -> "Gateway":
     """Wire a gate over a ledger; `upstream` is its own model server, None: the settings'.
 
@@ -164,6 +154,7 @@ def build_gateway(
         verifier=build_verifier(settings),
         counters_of=counters_of,
         unheld=UnheldFolder(settings.home),
+        telemetry=telemetry,
         terms=Terms(
             geo=settings.geo,
             default_max_tokens=settings.default_max_tokens,
@@ -280,94 +271,6 @@ def build_caller(settings: Settings) -> Callable[[], Mapping[str, str]] | None:
             "SPENDGATE_ON_BEHALF_OF_USER needs databricks-ai-bridge: install spendgate[databricks]"
         ) from None
     return DatabricksCaller(timeout_seconds=settings.caller_timeout_seconds)
-
-
-class RunningHost:
-    """A gate with its chores: flush the outbox, expire holds, reread the policy."""
-
-    def __init__(self, settings: Settings, stand_in: "Upstream | None" = None) -> None:
-        self._settings = settings
-        self.ledger = open_ledger(settings)
-        self._pools = open_pools(settings)
-        self._upstream = open_upstream(settings)
-        upstream = self._upstream or stand_in
-        self.gateway = build_gateway(settings, self.ledger, self._pools, upstream)
-        self.narrowing = Narrowing(
-            build_verifier(settings), build_minter(settings), self.ledger.policies.policy, utc_now
-        )
-        self._stopped = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._async_gateway: AsyncGateway | None = None
-
-    def on_event_loop(self) -> "AsyncGateway":
-        """Return the gate for the one event loop of this process."""
-        if self._async_gateway is None:
-            threads = ThreadPoolExecutor(LEDGER_THREADS, thread_name_prefix="ledger")
-            upstream = open_async_upstream(self._settings)
-            pools = open_async_pools(self._settings)
-            at_once = self.ledger.at_once() if isinstance(self.ledger, SqliteLedger) else None
-            self._async_gateway = self.gateway.on_event_loop(upstream, threads, pools, at_once)
-        return self._async_gateway
-
-    def start(self) -> None:
-        """Start the chores in the background; a call never waits for them."""
-        chores = (
-            ("flush", self._flush, self._settings.flush_seconds),
-            ("sweep", self._sweep, self._settings.sweep_seconds),
-            ("policy", self.gateway.refresh, self._settings.policy_seconds),
-        )
-        for name, chore, seconds in chores:
-            arguments = (name, chore, seconds)
-            thread = threading.Thread(
-                target=self._repeat, args=arguments, name=f"spendgate-{name}", daemon=True
-            )
-            thread.start()
-            self._threads.append(thread)
-
-    def close(self) -> None:
-        """Let streams end, stop the chores, deliver the outbox, close ledger and connections.
-
-        Streams that threads read on for clients that left are waited for; those of an event loop
-        were before, and couldn't end while this holds the loop.
-        """
-        if self._async_gateway is None:
-            self._wait_for_streams()
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join(timeout=CLOSE_SECONDS)
-        self._tried("sweep", self._sweep)
-        self._tried("flush", self._flush)
-        self.ledger.close()
-        self._pools.close()
-        if self._upstream is not None:
-            self._upstream.close()
-
-    def _wait_for_streams(self) -> None:
-        policy = self.gateway.policy or Policy()
-        own_seconds = self._settings.upstream_timeout_seconds
-        longest = longest_seconds(policy.upstreams, policy.router, own_seconds)
-        self.gateway.draining.wait(longest + CLOSE_SECONDS)
-
-    def _repeat(self, name: str, chore: Callable[[], object], seconds: float) -> None:
-        while not self._stopped.wait(seconds):
-            self._tried(name, chore)
-
-    def _tried(self, name: str, chore: Callable[[], object]) -> None:
-        try:
-            chore()
-        except SpendgateError as error:
-            # The chore comes round again: the outbox keeps its events, a due hold stays due.
-            _log.warning("%s failed and will be tried again: %s", name, error)
-
-    def _flush(self) -> None:
-        chosen = self._settings.host_flushes
-        if self._settings.is_embedded if chosen is None else chosen:
-            drain_outbox(self.ledger, self._settings)
-
-    def _sweep(self) -> None:
-        self.ledger.sweep(utc_now())
-        self.gateway.settle_late()
-        self._pools.close_unused()
 
 
 def drain_outbox(ledger: StoredLedger, settings: Settings) -> FlushReport | None:

@@ -157,6 +157,65 @@ class Settings(BaseSettings):
     """Whether this is a container of Databricks Model Serving, which sets these variables itself;
     an embedded ledger is refused there."""
 
+    otlp_endpoint: str | None = Field(
+        default=None, validation_alias=_names("otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
+    """Base URL of an OpenTelemetry collector (OTLP over HTTP) for traces and metrics; None: none.
+    Needs the extra `telemetry`."""
+
+    otlp_headers: SecretStr | None = Field(
+        default=None, validation_alias=_names("otlp_headers", "OTEL_EXPORTER_OTLP_HEADERS")
+    )
+    """Headers for it, `name=value,name=value`; they may carry its key."""
+
+    langfuse_host: str = Field(
+        default="https://cloud.langfuse.com",
+        validation_alias=_names("langfuse_host", "LANGFUSE_HOST", "LANGFUSE_BASE_URL"),
+    )
+    """Langfuse's address; its OTLP endpoint below it takes the traces."""
+
+    langfuse_public_key: str | None = Field(
+        default=None, validation_alias=_names("langfuse_public_key", "LANGFUSE_PUBLIC_KEY")
+    )
+    """Public key of a Langfuse project; with the secret key every call becomes a generation."""
+
+    langfuse_secret_key: SecretStr | None = Field(
+        default=None, validation_alias=_names("langfuse_secret_key", "LANGFUSE_SECRET_KEY")
+    )
+    """Its secret key."""
+
+    helicone_api_key: SecretStr | None = Field(
+        default=None, validation_alias=_names("helicone_api_key", "HELICONE_API_KEY")
+    )
+    """Helicone's key; with it every call is logged there, after its answer, without its text."""
+
+    helicone_url: str = "https://api.worker.helicone.ai"
+    """Helicone's logging address; its regions and self-hosted ones have others."""
+
+    mlflow_experiment: str | None = None
+    """Id of the MLflow experiment that gets a trace per call; None: none. Where it is, MLflow's own
+    MLFLOW_TRACKING_URI says (`databricks` inside a workspace)."""
+
+    telemetry_service: Annotated[str, Field(min_length=1)] = "spendgate"
+    """Service name in traces and metrics."""
+
+    telemetry_queue_max: Annotated[int, Field(ge=1)] = 2000
+    """Reports that wait for one telemetry backend; more are dropped and counted."""
+
+    telemetry_timeout_seconds: Seconds = 5.0
+    """How long a telemetry backend may take for one request, and a stopping host waits for all."""
+
+    telemetry_metrics_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 30.0
+    """How often metrics go to the OTLP endpoint."""
+
+    metrics_token: SecretStr | None = None
+    """Bearer for `GET /metrics`; None leaves the page open: it names models, never who called."""
+
+    metrics_folder: Path | None = Field(
+        default=None, validation_alias=_names("metrics_folder", "PROMETHEUS_MULTIPROC_DIR")
+    )
+    """Where several workers add up their counts; a host with more than one sets it itself."""
+
     body_bytes_max: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     """Largest request body: Model Serving's own limit for custom endpoints."""
 

@@ -42,10 +42,31 @@ def test_a_stale_document_is_found_and_brought_up_to_date(tmp_path: Path) -> Non
     fresh = DOCUMENT.read_text(encoding="utf-8")
     copy.write_text(fresh.replace("`8787`", "`1`"), encoding="utf-8")
 
-    checked = run_script("--check", "--document", str(copy))
-    written = run_script("--document", str(copy))
+    example = tmp_path / ".env.example"
+
+    checked = run_script("--check", "--document", str(copy), "--example", str(example))
+    written = run_script("--document", str(copy), "--example", str(example))
 
     assert checked.returncode == 1
     assert "configuration.md is stale" in checked.stdout
     assert written.returncode == 0
+    assert ".env.example is stale" in checked.stdout
     assert copy.read_text(encoding="utf-8") == fresh
+    assert example.read_text(encoding="utf-8") == (ROOT / ".env.example").read_text("utf-8")
+
+
+def test_every_variable_of_the_recipes_is_in_the_example() -> None:
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    recipes = (
+        *("DATABRICKS_API_KEY", "DATABRICKS_BASE_URL", "PORT", "BUDGET_DEFAULT_LIMIT"),
+        *("BUDGET_DEFAULT_WINDOW", "BUDGET_SOFT_CAP", "BUDGET_HARD_CAP", "LANGFUSE_PUBLIC_KEY"),
+        *("LANGFUSE_SECRET_KEY", "LANGFUSE_HOST", "HELICONE_API_KEY"),
+    )
+
+    assert [name for name in recipes if f"{name}" not in text] == []
+
+
+def test_the_example_sets_nothing_as_it_is() -> None:
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+
+    assert [line for line in lines if line and not line.startswith("#")] == []

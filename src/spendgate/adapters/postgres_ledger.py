@@ -8,7 +8,6 @@ database decides anything.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spendgate.adapters.adjustment_book import hold_record
@@ -27,6 +26,7 @@ from spendgate.adapters.statements import statements
 from spendgate.adapters.stored_audit import AuditReport, audit
 from spendgate.adapters.stored_collection import StoredCollection
 from spendgate.adapters.stored_exposure import Exposure, exposure
+from spendgate.adapters.stored_ledger import LaneState
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.adapters.unconfirmed_ends import UnconfirmedEnds
@@ -44,15 +44,6 @@ _AUDIT = statements("postgres/audit.sql")
 _EXPOSURE = statements("postgres/exposure.sql")
 _RESERVES_AT_ONCE = 256
 _ENDS_AT_ONCE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class LaneState:
-    """How busy this process's lanes are."""
-
-    reserves_waiting: int
-    ends_waiting: int
-    ends_unconfirmed: int
 
 
 class PostgresLedger:

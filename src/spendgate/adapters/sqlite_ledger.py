@@ -20,6 +20,7 @@ from spendgate.adapters.statements import statements
 from spendgate.adapters.stored_audit import AuditReport, audit
 from spendgate.adapters.stored_collection import StoredCollection
 from spendgate.adapters.stored_exposure import Exposure, exposure
+from spendgate.adapters.stored_ledger import LaneState
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome, HoldRecord
@@ -128,6 +129,10 @@ class SqliteLedger:
     def exposure(self, at: datetime) -> Exposure:
         """Return what is held now, what should have ended, and how large the ledger is."""
         return exposure(self._store, _EXPOSURE, at)
+
+    def lanes(self) -> LaneState:
+        """Return that nobody waits in a lane: each verb takes the file's lock itself."""
+        return LaneState(0, 0, 0)
 
     def commit_seconds(self) -> float:
         """Measure one commit, the floor of every reserve."""

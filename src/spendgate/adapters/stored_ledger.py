@@ -1,5 +1,6 @@
 """What hosts, jobs and commands use of a ledger, whichever store it is in."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -8,6 +9,15 @@ from spendgate.adapters.stored_exposure import Exposure
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.gateway.ports import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """How busy this process's lanes are; a ledger without lanes has none waiting."""
+
+    reserves_waiting: int
+    ends_waiting: int
+    ends_unconfirmed: int
 
 
 class StoredLedger(Ledger, Protocol):
@@ -25,6 +35,10 @@ class StoredLedger(Ledger, Protocol):
 
     def commit_seconds(self) -> float:
         """Measure one commit, the floor of every reserve."""
+        ...
+
+    def lanes(self) -> LaneState:
+        """Return how many of this process's callers wait for the ledger."""
         ...
 
     def exposure(self, at: datetime) -> Exposure:

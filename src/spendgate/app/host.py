@@ -25,6 +25,7 @@ from spendgate.gateway.wire import CHAT, EMBEDDINGS, RESPONSES
 from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure
 from spendgate.web.environment import settings_environment
 from spendgate.web.lifespan import Lifespan
+from spendgate.web.metrics_page import MetricsPage
 from spendgate.web.server import ServerPlan, bind, call_seconds, check_settings, run_server
 from spendgate.web.worker import WORKER
 
@@ -88,7 +89,7 @@ def create_app() -> ASGIApp:
         return await WORKER.on_event_loop().close(call_seconds(settings, policy))
 
     return Lifespan(
-        app,
+        MetricsPage(app, WORKER.metrics, settings.metrics_token),
         threads=settings.serving_threads,
         start=WORKER.gateway,
         finish=finish,

@@ -41,6 +41,7 @@ def openapi_document() -> dict[str, object]:
             "/api/chat": {"post": _recipe_call()},
             "/api/tokens/narrow": {"post": _narrow()},
             "/health": {"get": _look("Whether this process answers", _object("Status"))},
+            "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": _look("This document", _object("Document"))},
         },
         "components": {
@@ -115,6 +116,14 @@ def _wish() -> dict[str, object]:
 def _narrowed_token() -> dict[str, object]:
     names = ("spend_token", "token_id", "expires_at")
     return {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+
+
+def _metrics() -> dict[str, object]:
+    page = {"description": "The page.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {
+        "summary": "Prometheus metrics; SPENDGATE_METRICS_TOKEN as bearer where that is set",
+        "responses": {"200": page, "401": _response("The bearer is missing or wrong.", "Error")},
+    }
 
 
 def _look(summary: str, answer: dict[str, object]) -> dict[str, object]:

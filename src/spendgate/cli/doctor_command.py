@@ -1,9 +1,12 @@
 """`spendgate doctor`: is everything here that calls, jobs and tables need?"""
 
+from typing import Annotated
+
 import typer
 
 from spendgate.cli.checks import Status, run_checks
 from spendgate.cli.console import print_json, print_table, say
+from spendgate.cli.host_check import check_host
 from spendgate.cli.host_commands import Budgets, Upstream
 from spendgate.cli.options import Home, Json, Ledger, settings_from
 
@@ -20,11 +23,16 @@ def doctor(
     ledger: Ledger = None,
     upstream: Upstream = None,
     budgets: Budgets = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="URL", help="Also ask a running host how it is.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check this installation; each line says what to do. Exits 1 if anything fails."""
     settings = settings_from(home, ledger, upstream_url=upstream, budgets_file=budgets)
     found = run_checks(settings)
+    if host is not None:
+        found.append(check_host(host, settings))
     if as_json:
         print_json(
             [

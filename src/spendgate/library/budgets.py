@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from spendgate.bootstrap import RunningHost, apply_policy
+from spendgate.bootstrap import apply_policy
 from spendgate.config import Settings
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import json_list, json_object
@@ -15,6 +15,7 @@ from spendgate.gateway.ports import UpstreamNotSent, UpstreamOutcome
 from spendgate.gateway.wire import CHAT, Host
 from spendgate.library.step import Step, in_thread, refused
 from spendgate.library.watch import BudgetEvent, Moment, Watch
+from spendgate.running_host import RunningHost
 
 THREADS = 16
 """Threads that hold and settle money, and make enforced calls, for tasks of an event loop."""

@@ -9,6 +9,7 @@ from spendgate.config import Settings
 from spendgate.serving.quiet import quiet_mlflow
 from spendgate.web.environment import settings_environment
 from spendgate.web.lifespan import Lifespan
+from spendgate.web.metrics_page import MetricsPage
 from spendgate.web.server import ServerPlan, bind, call_seconds, check_settings, run_server
 from spendgate.web.worker import WORKER
 
@@ -57,12 +58,13 @@ def create_app() -> ASGIApp:
     quiet_mlflow()  # importing mlflow has set its log level anew
     settings = Settings()
     model = load_model(str(settings.home / MODEL_FOLDER))
+    filtered = InvocationFilter(
+        scoring_server.init(model),
+        body_bytes_max=settings.body_bytes_max,
+        stream=ModelStream(model.predict_stream, seconds=settings.client_seconds),
+    )
     return Lifespan(
-        InvocationFilter(
-            scoring_server.init(model),
-            body_bytes_max=settings.body_bytes_max,
-            stream=ModelStream(model.predict_stream, seconds=settings.client_seconds),
-        ),
+        MetricsPage(filtered, WORKER.metrics, settings.metrics_token),
         threads=settings.serving_threads,
         start=WORKER.gateway,
         close=WORKER.close,

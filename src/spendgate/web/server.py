@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -140,7 +141,9 @@ def run_server(plan: ServerPlan, bound: socket.socket) -> None:
     host, port = bound.getsockname()[:2]
     threading.Thread(target=_announce, args=(plan, host, port), daemon=True).start()
     if plan.workers > 1:
-        Multiprocess(config, sockets=[bound]).run()
+        with tempfile.TemporaryDirectory(prefix="spendgate-metrics-") as folder:
+            os.environ.update(PROMETHEUS_MULTIPROC_DIR=folder)  # workers add up there
+            Multiprocess(config, sockets=[bound]).run()
         return
     # uvicorn raises the signal again when it has shut down; the default action would end the
     # process as killed, before what follows the server.

@@ -3,11 +3,11 @@
 import os
 import threading
 
-from spendgate.bootstrap import RunningHost
 from spendgate.config import Settings
 from spendgate.gateway.async_gateway import AsyncGateway
 from spendgate.gateway.gateway import Gateway
 from spendgate.gateway.narrowing import Narrowing
+from spendgate.running_host import RunningHost
 
 
 class Worker:
@@ -37,6 +37,14 @@ class Worker:
     def on_event_loop(self) -> AsyncGateway:
         """Return the same gateway for this process's event loop."""
         return self._running().on_event_loop()
+
+    def metrics(self) -> bytes:
+        """Return the page of this process's metrics.
+
+        Raises:
+            SpendgateError: if the settings, the policy or the ledger can't be used.
+        """
+        return self._running().metrics()
 
     def close(self) -> None:
         """Flush and release what was started; the next call starts anew."""
