@@ -32,6 +32,7 @@ TYPES: dict[object, str] = {
     Decimal: "decimal",
     bool: "true or false",
     tuple: "JSON list of texts",
+    dict: "JSON object of texts",
 }
 
 

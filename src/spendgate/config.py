@@ -142,6 +142,27 @@ class Settings(BaseSettings):
     """How long an ended, delivered hold stays in the ledger for late evidence and repeated
     idempotency keys: seven days, longer than a reconciliation takes."""
 
+    system_catalog: Annotated[str, Field(min_length=1)] = "system"
+    """Catalog of the platform's usage and billing tables; another one for copies of them. A home
+    on this machine has them as folders in `system`."""
+
+    workspace_ids: tuple[str, ...] = ()
+    """Workspaces whose usage and bill are compared with the ledger, as JSON `["123…"]`; none:
+    those in whose usage tables our calls are."""
+
+    reconcile_hours: Annotated[float, Field(ge=1, le=24 * 90)] = 72.0
+    """How far back a reconciliation looks: longer than the platform's tables lag, shorter than the
+    ledger keeps what is corrected by it."""
+
+    bill_hours: Annotated[float, Field(ge=0, le=24 * 30)] = 24.0
+    """How long after an hour its bill may still grow: until then a difference is open, no drift.
+    `system.billing.usage` lags two to three hours, and up to a day."""
+
+    requester_scopes: dict[str, str] = {}
+    """Who pays for calls around the gate, by who made them, as JSON
+    `{"<application id>": "agent:triage-bot,org:acme"}`; others pay as `user` or `agent` by their
+    own name."""
+
     host_flushes: bool | None = None
     """Whether a host delivers the outbox to its own tables; None: of an embedded ledger only. The
     events of a shared one belong in one place, so that one drain job delivers them."""

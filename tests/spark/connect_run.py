@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,12 +20,13 @@ from spendgate.domain.scope import Scope
 from spendgate.domain.table import DECISIONS, SPEND_EVENTS
 from spendgate.domain.window import parse_window
 from spendgate.gateway.ports import EventBatch
-from spendgate.jobs import drain
+from spendgate.jobs import drain, reconcile
 from spendgate.jobs.aggregate import aggregate
 from spendgate.jobs.job_run import JobRun
 from spendgate.jobs.spark_session import delta_settings
 from spendgate.jobs.spark_sink import SparkSink
 from spendgate.jobs.sync_policies import sync_policies
+from spendgate.jobs.system_tables import SERVED_CALLS, SystemTables
 from spendgate.jobs.table_space import TableSpace
 
 AT = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
@@ -82,6 +84,29 @@ def drained(spark: SparkSession, folder: Path) -> None:
         for table in (SPEND_EVENTS, DECISIONS)
     }
     (folder / "drained.json").write_text(json.dumps([report, found], default=str))
+    reconcile_over(spark, run)
+
+
+def reconcile_over(spark: SparkSession, run: JobRun) -> None:
+    """Reconcile with stand-ins in the same catalog: one call around the gate, no bill yet."""
+    settings = run.settings.model_copy(
+        update={"system_catalog": "spark_catalog", "workspace_ids": ("1",)}
+    )
+    tables = SystemTables(spark, settings.system_catalog)
+    for schema in ("billing", "serving", "ai_gateway"):
+        spark.sql(f"CREATE SCHEMA spark_catalog.{schema}")
+    tables.create()
+    called = {
+        "workspace_id": "1", "databricks_request_id": "q", "requester": "bob", "status_code": 200,
+        "request_time": AT, "input_token_count": 1000, "output_token_count": 0,
+        "served_entity_id": "databricks-claude-haiku-4-5",
+    }  # fmt: skip
+    usage = spark.table(tables.name(SERVED_CALLS))
+    row = tuple(called.get(name) for name in usage.columns)
+    frame = spark.createDataFrame([row], usage.schema)
+    frame.write.mode("append").saveAsTable("spark_catalog.serving.endpoint_usage")
+    report = reconcile.run(replace(run, settings=settings))
+    (settings.home.parent / "reconciled.json").write_text(json.dumps(report, default=str))
 
 
 if __name__ == "__main__":

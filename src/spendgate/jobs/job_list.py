@@ -41,6 +41,12 @@ def _maintain(run: JobRun) -> Report:
     return maintain.run(run)
 
 
+def _reconcile(run: JobRun) -> Report:
+    from spendgate.jobs import reconcile  # noqa: PLC0415
+
+    return reconcile.run(run)
+
+
 def _sync_policies(run: JobRun) -> Report:
     from spendgate.jobs import sync_policies  # noqa: PLC0415
 
@@ -50,6 +56,11 @@ def _sync_policies(run: JobRun) -> Report:
 JOBS: Mapping[str, Job] = {
     "drain": Job("deliver the ledger's outbox to Delta", _drain),
     "aggregate": Job("new events into rollups, windows and budget_state", _aggregate),
+    "reconcile": Job(
+        "compare with the platform's usage and bill; close open ends, charge bypass traffic",
+        _reconcile,
+        frozenset({"since", "until"}),
+    ),
     "sync_policies": Job("policy file, table `budgets` and ledger agree; prices", _sync_policies),
     "maintain": Job("remove what nobody needs any more", _maintain),
 }

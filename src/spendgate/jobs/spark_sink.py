@@ -78,7 +78,7 @@ def within_hours(times: Iterable[datetime]) -> str:
     """Write as SQL that a target's row `t` occurred in one of the hours of some times."""
     hours = {int(at.timestamp()) // 3600 * 3600 for at in times}
     ranges = [
-        f"t.occurred_at >= {_literal(start)} AND t.occurred_at < {_literal(end)}"
+        f"t.occurred_at >= {_at(start)} AND t.occurred_at < {_at(end)}"
         for start, end in hour_ranges(hours)
     ]
     return " OR ".join(ranges)
@@ -125,5 +125,10 @@ def spark_message(error: Exception) -> str:
     return lines[is_wrapped][:MESSAGE_CHARACTERS_MAX] if lines else type(error).__name__
 
 
-def _literal(seconds: int) -> str:
-    return f"TIMESTAMP '{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}Z'"
+def time_literal(at: datetime) -> str:
+    """Write an instant as SQL does, to the second."""
+    return f"TIMESTAMP '{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z'"
+
+
+def _at(seconds: int) -> str:
+    return time_literal(datetime.fromtimestamp(seconds, UTC))
