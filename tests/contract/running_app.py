@@ -1,4 +1,4 @@
-"""`spendgate app` as it runs, with the command line beside it, and requests down to the byte."""
+"""`spendgate app` or `serve` as it runs, the command line beside it, requests down to the byte."""
 
 import json
 import os
@@ -72,20 +72,27 @@ def body(own: dict[str, object] | None) -> dict[str, object]:
 
 @contextmanager
 def running(
-    home: Path, simulator: str, *, budgets: str = BUDGETS, workers: int = 2, **settings: str
+    home: Path,
+    simulator: str,
+    *,
+    budgets: str = BUDGETS,
+    workers: int = 2,
+    kind: str = "app",
+    **settings: str,
 ) -> Iterator[App]:
     (home / "budgets.yml").write_text(budgets)
     port = free_port()
     environment = {**os.environ, "SPENDGATE_HOME": str(home), **settings}
-    command = [str(PROGRAMS / "spendgate"), "app", "--port", str(port), "--upstream", simulator]
+    command = [str(PROGRAMS / "spendgate"), kind, "--port", str(port), "--upstream", simulator]
     command += ["--budgets", str(home / "budgets.yml"), "--workers", str(workers)]
-    log = home / "host.log"
+    log = home / f"{kind}.log"
+    ready = "/ping" if kind == "serve" else "/health"
     with (
         log.open("wb") as output,
         subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,
     ):
         try:
-            wait_for(f"http://127.0.0.1:{port}/health", process, log)
+            wait_for(f"http://127.0.0.1:{port}{ready}", process, log)
             yield App(port, environment)
         finally:
             process.terminate()

@@ -12,6 +12,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spendgate.app.admin import AdminGuard
+from spendgate.app.hold_form import PATH as HOLDS
+from spendgate.app.hold_form import hold_reading
 from spendgate.app.model_calls import Form, Gate, ModelCalls, as_it_is
 from spendgate.app.model_list import model_list, model_object
 from spendgate.app.openapi import openapi_document
@@ -39,7 +41,7 @@ MODEL_CALLS: dict[str, tuple[str, Form]] = {
 """Paths that call a model, with the gate's route and the form of their answers."""
 
 _MESSAGES = {
-    404: f"there is no such path; POST {', '.join(MODEL_CALLS)}, GET /v1/models, /health",
+    404: f"there is no such path; POST {', '.join(MODEL_CALLS)}, {HOLDS}, GET /v1/models, /health",
     405: "this path takes another method",
 }
 
@@ -163,12 +165,17 @@ class _Doors:
         self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = MODEL_CALLS.get(scope["path"]) if scope["type"] == "http" else None
-        if found is None:
-            await self._others(scope, receive, send)
+        path: str = scope["path"] if scope["type"] == "http" else ""
+        found = MODEL_CALLS.get(path)
+        reading = hold_reading(path) if path.startswith(HOLDS) else None
+        if found is None and reading is None:
+            # A hold's path that is misspelt is no administration.
+            is_hold = path.startswith(f"{HOLDS}/")
+            missing = answer(failure(404, _MESSAGES[404])) if is_hold else self._others
+            await missing(scope, receive, send)
         elif scope["method"] == "POST":
-            route, form = found
-            await self._calls.answer(route, scope, receive, send, form)
+            route, form = found or (CHAT, as_it_is)
+            await self._calls.answer(route, scope, receive, send, form, reading)
         else:
             await answer(failure(405, _MESSAGES[405]))(scope, receive, send)
 

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from spendgate.app.openapi_holds import HOLD_SCHEMAS, hold_paths
 from spendgate.domain.scope import Dimension
 
 _ANY = {"type": "object", "additionalProperties": True}
@@ -39,6 +40,7 @@ def openapi_document() -> dict[str, object]:
             },
             "/agent/chat": {"post": _recipe_call()},
             "/api/chat": {"post": _recipe_call()},
+            **hold_paths(_REFUSALS),
             "/api/tokens/narrow": {"post": _narrow()},
             "/health": {"get": _look("Whether this process answers", _object("Status"))},
             "/metrics": {"get": _metrics()},
@@ -55,6 +57,7 @@ def openapi_document() -> dict[str, object]:
                 "Model": _ANY,
                 "Status": {"type": "object", "properties": {"status": {"const": "ok"}}},
                 "Document": _ANY,
+                **HOLD_SCHEMAS,
                 "Wish": _wish(),
                 "NarrowedToken": _narrowed_token(),
             },

@@ -26,6 +26,9 @@ from spendgate.gateway.wire import Call, Host
 HOLD_MARGIN_SECONDS = 30.0
 """How much longer a hold lives than its call may take."""
 
+_DATABRICKS_ONLY = frozenset({"usage_context", "client_request_id"})
+"""Fields of ours that other model servers may refuse."""
+
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
@@ -44,6 +47,9 @@ class Incoming:
     body_bytes: int = 0
     """How large the body came; looking at a large one keeps others waiting."""
 
+    reserves_only: bool = False
+    """Whether the caller calls the model itself, and only the money is held here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -58,6 +64,7 @@ class Arrival:
     """How earlier attempts failed, for the planner; `failed` says what they cost."""
 
     failed: tuple[FailedAttempt, ...] = ()
+    reserves_only: bool = False
 
     @property
     def note(self) -> SpendNote:
@@ -139,6 +146,12 @@ class Admission:
         if self.granted.tokens < self.granted.candidate.tokens_wanted:
             return "fit"
         return "default" if self.prepared.call.max_tokens is None else "client"
+
+    @property
+    def callers_body(self) -> dict[str, object]:
+        """The granted request for a caller that sends it itself, to whichever model's API."""
+        asked = self.prepared.call.body
+        return {k: v for k, v in self.body.items() if k not in _DATABRICKS_ONLY or k in asked}
 
 
 def prepare(arrival: Arrival, rules: Rules, default: UpstreamSpec | None, terms: Terms) -> Prepared:

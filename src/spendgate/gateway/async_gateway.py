@@ -31,7 +31,7 @@ class AsyncGateway:
         self._upstream = upstream
         self._servers = servers
         opened: Servers[AsyncUpstream] = Servers(upstream, servers.of if servers else None)
-        self._calling = Calling(parts, self._lanes, awaited(opened))
+        self._calling = Calling(parts, self._lanes, ends, awaited(opened))
 
     async def handle(self, incoming: Incoming) -> Reply:
         """Answer one request; every failure is a reply, nothing is raised."""

@@ -124,7 +124,7 @@ class AsyncLanes:
     async def end(self, end: HoldEnd) -> tuple[Position, ...] | None:
         """End one hold and wake who waits for money."""
         is_quiet = self._is_quiet
-        self._open_holds = max(0, self._open_holds - 1)
+        self.hand_over()
         positions = await self._ended(end, is_quiet)
         woken = 0
         while self._waiting and woken < WOKEN:
@@ -133,6 +133,10 @@ class AsyncLanes:
                 future.set_result(None)
                 woken += 1
         return positions
+
+    def hand_over(self) -> None:
+        """Count a hold no longer as a call in flight here."""
+        self._open_holds = max(0, self._open_holds - 1)
 
     @property
     def _is_quiet(self) -> bool:

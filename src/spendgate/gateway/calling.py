@@ -5,6 +5,8 @@ from dataclasses import replace
 
 from spendgate.domain.upstream import UpstreamSpec
 from spendgate.gateway.admission import Admission, Incoming
+from spendgate.gateway.hold_end import HoldEnds
+from spendgate.gateway.holding import Holding
 from spendgate.gateway.lanes import Lanes
 from spendgate.gateway.outcome import CUT_OFF, Ending, judge
 from spendgate.gateway.parts import GateParts
@@ -29,16 +31,24 @@ class Calling:
     """Answers calls over one host's lanes; safe for many at once."""
 
     def __init__(
-        self, parts: GateParts, lanes: Lanes, upstream_of: Callable[[UpstreamSpec], AsyncUpstream]
+        self,
+        parts: GateParts,
+        lanes: Lanes,
+        ends: HoldEnds,
+        upstream_of: Callable[[UpstreamSpec], AsyncUpstream],
     ) -> None:
         self._parts = parts
         self._lanes = lanes
         self._upstream_of = upstream_of
         self.reserving = Reserving(parts, lanes)
         self.settling = Settling(parts, lanes)
+        self._holding = Holding(parts, lanes, ends, self.reserving, self.settling)
 
     async def handle(self, incoming: Incoming) -> Reply:
         """Answer one request; every failure is a reply."""
+        held = await self._holding.answer(incoming)
+        if held is not None:
+            return held
         admitted = await self.reserving.admit(incoming)
         if isinstance(admitted, Reply):
             return admitted
@@ -62,6 +72,9 @@ class Calling:
         Returns a reply where nothing comes in pieces: a refusal, a failure, or a whole answer,
         which then has `chunks`.
         """
+        held = await self._holding.answer(incoming)
+        if held is not None:
+            return held
         admitted = await self.reserving.admit(incoming)
         if isinstance(admitted, Reply):
             return _as_stream(admitted, incoming.route, wants_stream_usage(incoming.body))

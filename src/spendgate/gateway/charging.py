@@ -1,9 +1,10 @@
 """What an ended call is charged, at the book and the moment of its reservation."""
 
+from dataclasses import replace
 from datetime import datetime
 
-from spendgate.domain.event import Charge
-from spendgate.domain.price import UnpricedModelError
+from spendgate.domain.event import CallFacts, Charge
+from spendgate.domain.price import PriceBook, UnpricedModelError
 from spendgate.domain.usage import TokenUsage
 from spendgate.gateway.admission import Admission
 from spendgate.gateway.outcome import Ending, Verb
@@ -16,7 +17,10 @@ def charge_of(admission: Admission, ending: Ending, at: datetime) -> Charge:
     """Return the charge of an ending; a charge without a cost stands for the full hold."""
     latency_ms = max(0, round((at - admission.prepared.arrival.at).total_seconds() * 1000))
     if ending.verb is Verb.SETTLE and ending.usage is not None:
-        return _priced(admission, ending.usage.usage, latency_ms)
+        request, candidate = admission.prepared.request, admission.granted.candidate
+        geo = request.facts.geo if candidate.geo is None else candidate.geo
+        facts = replace(request.facts, model=candidate.model, geo=geo)
+        return priced(admission.prepared.rules.book, facts, ending.usage.usage, latency_ms)
     return Charge(latency_ms=latency_ms)
 
 
@@ -27,13 +31,10 @@ def shown_cost_nano(admission: Admission, ending: Ending, charge: Charge) -> int
     return admission.granted.amount_nano if charge.cost_nano is None else charge.cost_nano
 
 
-def _priced(admission: Admission, usage: TokenUsage, latency_ms: int) -> Charge:
-    facts = admission.prepared.request.facts
-    candidate = admission.granted.candidate
-    book = admission.prepared.rules.book
-    geo = facts.geo if candidate.geo is None else candidate.geo
+def priced(book: PriceBook, facts: CallFacts, usage: TokenUsage, latency_ms: int) -> Charge:
+    """Return the charge of a reported usage; `facts` name the model that was called, and when."""
     try:
-        cost = book.cost(candidate.model, usage, at=facts.occurred_at, geo=geo)
+        cost = book.cost(facts.model, usage, at=facts.occurred_at, geo=facts.geo)
     except UnpricedModelError:
         # The usage fell into a gap of the book: never free, so the whole hold is charged.
         return Charge(usage=usage, latency_ms=latency_ms)

@@ -77,7 +77,9 @@ class Gateway:
         )
         self._ends = HoldEnds(ledger)
         self.draining = self._parts.draining
-        self._calling = Calling(self._parts, ThreadLanes(ledger, self._ends), blocking(opened))
+        self._calling = Calling(
+            self._parts, ThreadLanes(ledger, self._ends), self._ends, blocking(opened)
+        )
 
     def handle(
         self,

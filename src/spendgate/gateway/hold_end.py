@@ -65,6 +65,15 @@ class HoldEnds:
         moved = _moved_positions(end, found.get(end.settlement.hold_id))
         return ledger.positions(end.claims) if moved is None else moved
 
+    def end_told(self, end: HoldEnd) -> tuple[Settled, tuple[Position, ...]]:
+        """End one hold, and say how and where its budgets stand then, as far as is known.
+
+        Raises:
+            LedgerUnavailableError, LedgerBrokenError: if it can't be now; nothing is remembered.
+        """
+        settled = _apply(self._ledger, end.verb, [end])[end.settlement.hold_id]
+        return settled, self._positions(end, settled) or ()
+
     def repeat(self) -> int:
         """End what is late; return how many holds are still waiting."""
         for _ in range(len(self._late)):

@@ -2,14 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from spendgate.domain.budget import Budget, Policy
 from spendgate.domain.scope import PRINCIPAL, TAG_PREFIX, Dimension, Identity
 from spendgate.errors import CallerError, ForbiddenError, TokenError
 from spendgate.gateway.ports import NO_CLAIMS, TokenClaims, TokenVerifier
-from spendgate.gateway.wire import Call
 
 ANONYMOUS = "anonymous"
+
+
+class Said(Protocol):
+    """What a request says of who pays for it."""
+
+    @property
+    def asserted(self) -> Mapping[str, str]:
+        """Values per dimension."""
+        ...
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Free tags."""
+        ...
+
+    @property
+    def spend_token(self) -> str | None:
+        """A token that is marked as one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +47,7 @@ class Caller:
 
 
 def identify(
-    call: Call,
+    call: Said,
     bearer: str | None,
     verifier: TokenVerifier | None,
     vouched: Mapping[str, str] | None = None,
@@ -40,7 +59,7 @@ def identify(
     Tags alone name nobody: such a call is anonymous too.
 
     Args:
-        call: the request.
+        call: the request, or what it says of its caller.
         bearer: what `Authorization` carries.
         verifier: checks spend tokens; None where no key is configured.
         vouched: what the platform says about the caller, nothing if it doesn't know; None where it
@@ -128,7 +147,7 @@ def bearer_of(headers: Mapping[str, str]) -> str | None:
 
 
 def _claims(
-    call: Call,
+    call: Said,
     bearer: str | None,
     verifier: TokenVerifier | None,
     vouched: Mapping[str, str] | None,

@@ -32,6 +32,10 @@ class Lanes(Protocol):
         """End one hold and wake who waits for money; return where its budgets stand, if known."""
         ...
 
+    def hand_over(self) -> None:
+        """Say of a hold that was granted here that its end may come to another process."""
+        ...
+
     async def run(self, work: Callable[[], Answer]) -> Answer:
         """Do what may block: a rare look at the ledger, or much arithmetic."""
         ...
@@ -68,6 +72,9 @@ class ThreadLanes:
         with self._releases:
             self._releases.notify(WOKEN)
         return positions
+
+    def hand_over(self) -> None:
+        """Do nothing: holds aren't counted here."""
 
     async def run(self, work: Callable[[], Answer]) -> Answer:
         """Do it here."""

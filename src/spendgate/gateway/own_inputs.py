@@ -4,6 +4,7 @@ Checks name the field and never repeat its value.
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from spendgate.domain.scope import WILDCARD, Dimension, ScopeError, checked_value
 from spendgate.errors import InvalidRequestError
@@ -15,13 +16,13 @@ _TOKEN_CHARS_MAX = 8192
 _FIELDS = frozenset(
     {
         *Dimension,
-        *("model", "spend_token", "tags", "idempotency_key", "extra_body"),
+        *("model", "spend_token", "tags", "idempotency_key", "extra_body", "operation"),
     }
 )
 _HEADER_FIELDS = {f"x-spend-{dimension.value}": dimension.value for dimension in Dimension}
 
 
-def own_inputs(raw: JsonObject) -> JsonObject:
+def own_inputs(raw: JsonObject, known: AbstractSet[str] = _FIELDS) -> JsonObject:
     """Return a request's `custom_inputs`, nothing if it has none.
 
     Raises:
@@ -34,10 +35,10 @@ def own_inputs(raw: JsonObject) -> JsonObject:
         raise InvalidRequestError("custom_inputs must be an object", "custom_inputs")
     inputs = json_object(own)
     for name in inputs:
-        if name not in _FIELDS:
+        if name not in known:
             raise InvalidRequestError(
                 f"custom_inputs has no field {str(name)[:40]!r}; known are "
-                f"{', '.join(sorted(_FIELDS))}",
+                f"{', '.join(sorted(known))}",
                 f"custom_inputs.{str(name)[:40]}",
             )
     return inputs

@@ -107,7 +107,7 @@ def budget_object(position: Position) -> dict[str, object]:
         "held_usd": format_usd(position.held_nano),
         "remaining_usd": format_usd(position.available_nano),
         "status": position.status.value,
-        "resets_at": _instant(claim.window.resets_at),
+        "resets_at": instant(claim.window.resets_at),
     }
 
 
@@ -225,7 +225,7 @@ def _budget_message(refused: Refused, suggested_model: str | None) -> str:
     if refused.code is RefusalCode.HELD:
         text += "; retry when calls in flight have settled"
     elif claim.window.resets_at is not None:
-        text += f"; it resets at {_instant(claim.window.resets_at)}"
+        text += f"; it resets at {instant(claim.window.resets_at)}"
     if suggested_model is not None:
         text += f"; {suggested_model} would fit"
     return text
@@ -248,5 +248,6 @@ def _plain(nano: int) -> str:
     return format_usd(nano).rstrip("0").rstrip(".")
 
 
-def _instant(at: datetime | None) -> str | None:
+def instant(at: datetime | None) -> str | None:
+    """Write a time, None as it is."""
     return None if at is None else at.isoformat().replace("+00:00", "Z")

@@ -39,6 +39,7 @@ from spendgate.gateway.hold_end import HoldEnd
 from spendgate.gateway.idempotency import keyed_request_id
 from spendgate.gateway.identity import bearer_of, check_revoked, check_trust, identify
 from spendgate.gateway.lanes import Lanes
+from spendgate.gateway.operation import CALLERS_HOLD, shown_hold_id
 from spendgate.gateway.outcome import Verb
 from spendgate.gateway.parts import GateParts
 from spendgate.gateway.record import SHADOW, downgrade_record, forbidden_record, refusal_record
@@ -154,7 +155,9 @@ class Reserving:
         request_id = (
             self._parts.new_id() if key is None else keyed_request_id(key, caller.identity.values)
         )
-        return Arrival(call, caller, request_id, at)
+        if incoming.reserves_only:
+            request_id = f"{CALLERS_HOLD}{request_id}"
+        return Arrival(call, caller, request_id, at, reserves_only=incoming.reserves_only)
 
     async def prepare(
         self, arrival: Arrival, think: Think | None = None, *, is_recorded: bool = True
@@ -272,9 +275,10 @@ class Reserving:
     async def _without_ledger(self, prepared: Prepared) -> tuple[Prepared, Granted] | None:
         """Grant a call that the ledger can't be asked about, if all of its budgets say so.
 
-        Not one with an idempotency key: only the ledger knows whether it was made before.
+        Not one with an idempotency key: only the ledger knows whether it was made before. Nor one
+        that its caller makes: another process may be told of its end.
         """
-        if prepared.call.idempotency_key is not None:
+        if prepared.call.idempotency_key is not None or prepared.arrival.reserves_only:
             return None
         granted = await self._lanes.run(lambda: self._parts.outage.admit(prepared.request))
         return None if granted is None else (replace(prepared, is_unheld=True), granted)
@@ -322,11 +326,12 @@ class Reserving:
         if isinstance(verdict, FingerprintConflict):
             message = "this idempotency key was used with another body; use a new key"
             return error_reply(409, "idempotency_conflict", message, note=prepared.arrival.note)
-        kept = self._parts.kept.get(prepared.arrival.request_id, prepared.request.fingerprint)
-        if kept is not None:
-            return kept
         assert isinstance(verdict, AlreadyReserved)  # noqa: S101 - all other verdicts were handled
         is_running = verdict.state is HoldState.HELD
+        kept = self._parts.kept.get(prepared.arrival.request_id, prepared.request.fingerprint)
+        # A caller that is told again of a hold that has ended would call its model unpaid.
+        if kept is not None and (is_running or not prepared.arrival.reserves_only):
+            return kept
         note = replace(
             prepared.arrival.note,
             decision="replay",
@@ -340,7 +345,10 @@ class Reserving:
             if is_running
             else "this call was made and paid for; its answer is no longer kept"
         )
-        return error_reply(409, "idempotency_replayed", message, retryable=is_running, note=note)
+        reply = error_reply(409, "idempotency_replayed", message, retryable=is_running, note=note)
+        if prepared.arrival.reserves_only:
+            reply.body["hold_id"] = shown_hold_id(prepared.request.hold_id)
+        return reply
 
     async def _record_forbidden(self, arrival: Arrival, code: str) -> None:
         if code != "scope_forbidden":  # its caller only says who it is, so the record would lie

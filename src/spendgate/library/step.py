@@ -71,9 +71,7 @@ class Step:
     @property
     def body(self) -> dict[str, object]:
         """The request with model, `max_tokens` and tools as granted: ready for the model's API."""
-        ours = ("usage_context", "client_request_id")  # only Databricks' servers know them
-        sent = self._admitted.body.items()
-        return {name: value for name, value in sent if name not in ours or name in self._request}
+        return self._admitted.callers_body
 
     @property
     def spend(self) -> JsonObject | None:

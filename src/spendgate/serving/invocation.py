@@ -9,17 +9,12 @@ import pandas as pd
 
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import is_list
-from spendgate.gateway.wire import CHAT, EMBEDDINGS, Host, parse_call
+from spendgate.gateway.route import route_of
+from spendgate.gateway.wire import Host, parse_call
 from spendgate.web.body import BodyError, parse_object
 
 TABLE_FORMS = ("dataframe_records", "dataframe_split", "inputs", "instances")
 """MLflow's own request forms; the first two carry one request in one row without loss."""
-
-
-def route_of(body: Mapping[str, object]) -> str:
-    """Return the upstream route that a body is for."""
-    has_chat = body.get("messages") is not None or body.get("prompt") is not None
-    return EMBEDDINGS if body.get("input") is not None and not has_chat else CHAT
 
 
 def raw_body(model_input: object) -> dict[str, object]:

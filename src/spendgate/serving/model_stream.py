@@ -42,6 +42,7 @@ class ModelStream:
         pieces = _Pieces(cast("Pieces", self._predict_stream(document)))
         first = await pieces.next()
         if slot.status is not None:
+            await pieces.close()  # here: collected elsewhere, MLflow's generator prints a traceback
             await send_answer(send, slot.status, slot.body)
             return
         client = asyncio.get_running_loop().create_task(_left(receive))

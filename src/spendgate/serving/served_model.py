@@ -20,10 +20,11 @@ from spendgate.errors import (
     SpendgateError,
 )
 from spendgate.gateway.reply import Reply, caller_refusal
+from spendgate.gateway.route import route_of
 from spendgate.gateway.stream_chunk import StreamChunk
 from spendgate.gateway.wire import Host
 from spendgate.serving.denied import ANSWER_SLOT, DeniedError
-from spendgate.serving.invocation import raw_body, route_of
+from spendgate.serving.invocation import raw_body
 from spendgate.serving.quiet import quiet_mlflow
 from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure
 from spendgate.web.worker import WORKER

@@ -1,0 +1,118 @@
+"""What `custom_inputs.operation` asks for: a call's two phases, apart, for callers that make it
+themselves.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from spendgate.domain.scope import Dimension
+from spendgate.domain.usage import ParsedUsage, UsageError, parse_usage
+from spendgate.errors import InvalidRequestError
+from spendgate.gateway.json_object import JsonObject, is_object, json_object
+from spendgate.gateway.own_inputs import (
+    IDEMPOTENCY_KEY_CHARS_MAX,
+    asserted_scopes,
+    asserted_tags,
+    own_inputs,
+    own_text,
+    spend_token,
+)
+
+CALLERS_HOLD = "hold-"
+"""Begins the ids of calls that their callers make themselves. No other hold can be ended by a
+caller: one that goes through the gate knows its id too, and would settle it for less."""
+
+_END_FIELDS = frozenset(
+    {
+        *Dimension,
+        *("spend_token", "tags", "idempotency_key", "operation", "hold_id", "usage", "answer"),
+    }
+)
+_HOLD_ID_CHARS_MAX = 120
+_SHOWN_ID = re.compile(rf"({CALLERS_HOLD}[0-9a-z-]+)[.#]([1-9][0-9]{{0,2}})")
+
+
+class Operation(StrEnum):
+    """A phase of a call."""
+
+    RESERVE = "reserve"
+    SETTLE = "settle"
+    VOID = "void"
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfCall:
+    """The wish to end a hold, and who says to be its owner.
+
+    `hold_id` is None where the id can't be one of a caller's hold; `usage` where it isn't known.
+    """
+
+    operation: Operation
+    hold_id: str | None
+    usage: ParsedUsage | None
+    asserted: Mapping[str, str]
+    tags: Mapping[str, str]
+    spend_token: str | None
+
+
+def operation_of(body: JsonObject) -> Operation | None:
+    """Return the operation that a body asks for; None for a call that the gate makes.
+
+    Raises:
+        InvalidRequestError: if there is no such operation.
+    """
+    said = json_object(body.get("custom_inputs")).get("operation")
+    if said is None:
+        return None
+    if not isinstance(said, str) or said not in set(Operation):
+        place = "custom_inputs.operation"
+        raise InvalidRequestError(f"{place} must be one of {', '.join(Operation)}", place)
+    return Operation(said)
+
+
+def parse_end(body: JsonObject, operation: Operation, headers: Mapping[str, str]) -> EndOfCall:
+    """Check a wish to end a hold.
+
+    Raises:
+        InvalidRequestError: naming the field, what is wrong with it and the way out.
+    """
+    own = own_inputs(body, _END_FIELDS)
+    own_text(own, "idempotency_key", IDEMPOTENCY_KEY_CHARS_MAX)  # allowed: an end repeats safely
+    shown = own_text(own, "hold_id", _HOLD_ID_CHARS_MAX)
+    if shown is None:
+        message = "custom_inputs.hold_id must say which hold; reserving it has told"
+        raise InvalidRequestError(message, "custom_inputs.hold_id")
+    found = _SHOWN_ID.fullmatch(shown)
+    return EndOfCall(
+        operation,
+        None if found is None else f"{found.group(1)}#{found.group(2)}",
+        _usage(own) if operation is Operation.SETTLE else None,
+        asserted_scopes(own, headers),
+        asserted_tags(own),
+        spend_token(own, headers),
+    )
+
+
+def shown_hold_id(hold_id: str) -> str:
+    """Return a hold's id as a part of a path: a `#` would end it."""
+    return hold_id.replace("#", ".")
+
+
+def _usage(own: JsonObject) -> ParsedUsage | None:
+    """Read what the provider reported; None where it reported nothing."""
+    raw = own.get("usage")
+    if raw is None and (answer := own.get("answer")) is not None:
+        if not is_object(answer):
+            message = "answer must be the model's whole answer, an object"
+            raise InvalidRequestError(message, "custom_inputs.answer")
+        raw = json_object(answer).get("usage")
+    if raw is None:
+        return None
+    try:
+        usage = parse_usage(raw)
+    except UsageError as error:
+        message = f"{error}; send usage as the model's server reported it, or leave it out"
+        raise InvalidRequestError(message, "usage") from None
+    return usage if usage.usage.input_tokens else None  # no call is without input
