@@ -1,0 +1,279 @@
+"""The OpenAI Agents SDK: a model provider that makes each model call of a run a step.
+
+Needs the extra `agents`; nothing else imports this file.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agents import (
+    AgentOutputSchemaBase,
+    Handoff,
+    Model,
+    ModelProvider,
+    ModelResponse,
+    ModelSettings,
+    ModelTracing,
+    MultiProvider,
+    OpenAIResponsesModel,
+    Tool,
+    TResponseInputItem,
+    Usage,
+)
+from agents.items import TResponseStreamEvent
+from agents.models import get_default_model
+from agents.models.chatcmpl_converter import Converter as ChatConverter
+from agents.models.openai_responses import Converter as ResponsesConverter
+from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
+from agents.usage import (
+    _extract_raw_usage_snapshot,  # pyright: ignore[reportPrivateUsage] - of a stream, nothing else has it
+)
+
+from spendgate.domain.scope import Dimension
+from spendgate.errors import InvalidRequestError, SpendgateError
+from spendgate.gateway.json_object import JsonObject, is_object, json_object
+from spendgate.gateway.wire import CHAT, RESPONSES
+from spendgate.library.budgets import Budgets, Route
+from spendgate.library.step import Step
+
+_STEPS_OWN = frozenset({*Dimension, "tags", "spend_token", "model", "route", "custom_inputs"})
+"""Names that mean something else to a step than to a model's server."""
+
+_LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+class SpendModels(ModelProvider):
+    """Holds money before each model call of a run, charges its usage after.
+
+    What the budgets grant is what is called: a cheaper model, fewer tokens, fewer tools. Give it as
+    `RunConfig(model_provider=SpendModels(budgets, agent="triage-bot"))`, and name models by their
+    names: an agent whose `model` is an object of its own asks no provider.
+
+    Args:
+        budgets: the gate.
+        provider: where models come from; None: the SDK's own default.
+        who: who pays, as `Budgets.step` takes it: agent, user, team, org, session, task, tags.
+    """
+
+    def __init__(self, budgets: Budgets, provider: ModelProvider | None = None, **who: Any) -> None:
+        self._budgets = budgets
+        self._provider = provider or MultiProvider()
+        self._who = who
+
+    def get_model(self, model_name: str | None) -> Model:
+        """Return a model whose calls are steps."""
+        name = model_name or get_default_model()
+        return _SteppedModel(self._budgets, self._provider, name, self._who)
+
+    async def aclose(self) -> None:
+        """Release what the models' own provider holds."""
+        await self._provider.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One model call as the SDK asks for it."""
+
+    instructions: str | None
+    input: str | list[TResponseInputItem]
+    settings: ModelSettings
+    tools: list[Tool]
+    output: AgentOutputSchemaBase | None
+    handoffs: list[Handoff[Any, Any]]
+    state: JsonObject
+    """What the SDK may keep on the model's server; a bound can't see it, so the gate refuses it."""
+
+    def granted(self, step: Step) -> "_Asked":
+        """Return the call with what is paid for."""
+        dropped = frozenset(step.tools_disabled)
+        tools = [one for one in self.tools if one.name not in dropped]
+        handoffs = [one for one in self.handoffs if one.tool_name not in dropped]
+        choice = self.settings.tool_choice
+        if dropped and (choice in dropped or not (tools or handoffs)):
+            choice = None
+        settings = replace(
+            self.settings,
+            max_tokens=step.max_tokens,
+            tool_choice=choice,
+            include_usage=True,  # a stream without usage would be charged in full
+            preserve_raw_usage=True,  # normalized, it loses what some servers say of their cache
+        )
+        return replace(self, settings=settings, tools=tools, handoffs=handoffs)
+
+
+class _SteppedModel(Model):
+    def __init__(
+        self, budgets: Budgets, provider: ModelProvider, name: str, who: dict[str, Any]
+    ) -> None:
+        self._budgets = budgets
+        self._provider = provider
+        self._name = name
+        self._who = who
+
+    async def get_response(
+        self,
+        system_instructions: str | None,
+        input: str | list[TResponseInputItem],  # noqa: A002 - the SDK's name
+        model_settings: ModelSettings,
+        tools: list[Tool],
+        output_schema: AgentOutputSchemaBase | None,
+        handoffs: list[Handoff[Any, Any]],
+        tracing: ModelTracing,
+        *,
+        previous_response_id: str | None,
+        conversation_id: str | None,
+        prompt: object,
+    ) -> ModelResponse:
+        """Make one call as a step.
+
+        Raises:
+            SpendgateError: what `Budgets.step` raises; the call then isn't made.
+        """
+        state = _state(previous_response_id, conversation_id, prompt)
+        asked = _Asked(
+            system_instructions, input, model_settings, tools, output_schema, handoffs, state
+        )
+        async with self._step(asked) as step:
+            granted = asked.granted(step)
+            response = await self._provider.get_model(step.model).get_response(
+                granted.instructions,
+                granted.input,
+                granted.settings,
+                granted.tools,
+                granted.output,
+                granted.handoffs,
+                tracing,
+                previous_response_id=None,
+                conversation_id=None,
+                prompt=None,
+            )
+            step.report(response.raw_usage or _usage(response.usage))
+        return response
+
+    async def stream_response(
+        self,
+        system_instructions: str | None,
+        input: str | list[TResponseInputItem],  # noqa: A002 - the SDK's name
+        model_settings: ModelSettings,
+        tools: list[Tool],
+        output_schema: AgentOutputSchemaBase | None,
+        handoffs: list[Handoff[Any, Any]],
+        tracing: ModelTracing,
+        *,
+        previous_response_id: str | None,
+        conversation_id: str | None,
+        prompt: object,
+    ) -> AsyncIterator[TResponseStreamEvent]:
+        """Make one call as a step, passing its events on; who leaves early pays the whole hold.
+
+        Raises:
+            SpendgateError: what `Budgets.step` raises, before the first event.
+        """
+        state = _state(previous_response_id, conversation_id, prompt)
+        asked = _Asked(
+            system_instructions, input, model_settings, tools, output_schema, handoffs, state
+        )
+        async with self._step(asked) as step:
+            granted = asked.granted(step)
+            events = self._provider.get_model(step.model).stream_response(
+                granted.instructions,
+                granted.input,
+                granted.settings,
+                granted.tools,
+                granted.output,
+                granted.handoffs,
+                tracing,
+                previous_response_id=None,
+                conversation_id=None,
+                prompt=None,
+            )
+            try:
+                async for event in events:
+                    if event.type in _LAST_EVENTS:
+                        answer = getattr(event, "response", None)
+                        usage = getattr(answer, "usage", None)
+                        step.report(_extract_raw_usage_snapshot(answer, fallback=usage))
+                    yield event
+            finally:
+                if isinstance(events, AsyncGenerator):
+                    await events.aclose()  # frees the connection of a stream that is left
+
+    def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
+        """Advise against retrying a refusal; ask the model itself about its own failures."""
+        if isinstance(request.error, SpendgateError):
+            return ModelRetryAdvice(suggested=False, reason="a budget refuses the call")
+        return self._provider.get_model(self._name).get_retry_advice(request)
+
+    def _step(self, asked: _Asked) -> Step:
+        is_responses = isinstance(self._provider.get_model(self._name), OpenAIResponsesModel)
+        request = (
+            _responses_body(asked, self._name) if is_responses else _chat_body(asked, self._name)
+        )
+        route: Route = RESPONSES if is_responses else CHAT
+        more = {k: v for k, v in _extras(asked.settings).items() if k not in _STEPS_OWN}
+        sent: dict[str, Any] = {k: v for k, v in {**more, **request}.items() if v is not None}
+        return self._budgets.step(model=self._name, route=route, **self._who, **sent)
+
+
+def _chat_body(asked: _Asked, model: str) -> dict[str, Any]:
+    """Return what decides the bound of a call to a chat server, as the SDK will send it."""
+    messages: list[Any] = list(ChatConverter.items_to_messages(asked.input, model=model))
+    if asked.instructions:
+        messages.insert(0, {"role": "system", "content": asked.instructions})
+    tools = [ChatConverter.tool_to_openai(one) for one in asked.tools]
+    tools += [ChatConverter.convert_handoff_tool(one) for one in asked.handoffs]
+    return {
+        **asked.state,
+        "messages": messages,
+        "tools": tools or None,
+        "response_format": _said(ChatConverter.convert_response_format(asked.output)),
+        "max_tokens": asked.settings.max_tokens,
+    }
+
+
+def _responses_body(asked: _Asked, model: str) -> dict[str, Any]:
+    """Return the same for the Responses API."""
+    tools = ResponsesConverter.convert_tools(asked.tools, asked.handoffs, model=model).tools
+    text = asked.input
+    return {
+        **asked.state,
+        "input": [{"role": "user", "content": text}] if isinstance(text, str) else text,
+        "instructions": asked.instructions,
+        "tools": tools or None,
+        "text": _said(ResponsesConverter.get_response_format(asked.output)),
+        "max_output_tokens": asked.settings.max_tokens,
+        "context_management": asked.settings.context_management,
+    }
+
+
+def _state(
+    previous_response_id: str | None, conversation_id: str | None, prompt: object
+) -> dict[str, object]:
+    if prompt is not None:
+        message = "a prompt that is kept on the model's server can't be bounded; send its text"
+        raise InvalidRequestError(message, "prompt")
+    kept = {"previous_response_id": previous_response_id, "conversation": conversation_id}
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _extras(settings: ModelSettings) -> dict[str, object]:
+    """Return fields that the SDK passes on as they are."""
+    body = settings.extra_body
+    return {**(json_object(body) if is_object(body) else {}), **(settings.extra_args or {})}
+
+
+def _said(value: object) -> object:
+    return value if is_object(value) else None  # else it is the SDK's word for "not given"
+
+
+def _usage(usage: Usage) -> dict[str, object]:
+    """Return the SDK's own count, for models that don't keep their server's."""
+    ins, outs = usage.input_tokens_details, usage.output_tokens_details
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "input_tokens_details": ins.model_dump(),
+        "output_tokens_details": outs.model_dump(),
+    }
