@@ -1,4 +1,4 @@
-"""The ASGI host as `spendgate app` runs it, in front of the simulator."""
+"""Both hosts as their commands run them, in front of the simulator."""
 
 import os
 import socket
@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-START_SECONDS = 60
+START_SECONDS = 180
 PROGRAMS = Path(sys.executable).parent
 BUDGETS = """
 budgets:
@@ -37,20 +38,33 @@ def simulator() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def app_url(tmp_path_factory: pytest.TempPathFactory, simulator: str) -> Iterator[str]:
     """Give the base URL of an OpenAI client."""
-    home = tmp_path_factory.mktemp("app")
+    with host("app", tmp_path_factory.mktemp("app"), simulator) as url:
+        yield f"{url}/v1"
+
+
+@pytest.fixture(scope="session")
+def endpoint_url(tmp_path_factory: pytest.TempPathFactory, simulator: str) -> Iterator[str]:
+    """Give the URL of MLflow's scoring server with the model."""
+    with host("serve", tmp_path_factory.mktemp("serve"), simulator) as url:
+        yield url
+
+
+@contextmanager
+def host(kind: str, home: Path, simulator: str) -> Iterator[str]:
     (home / "budgets.yml").write_text(BUDGETS)
     port = free_port()
     environment = {**os.environ, "SPENDGATE_HOME": str(home), "SPENDGATE_HELD_WAIT_SECONDS": "0.2"}
-    command = [str(PROGRAMS / "spendgate"), "app", "--port", str(port), "--upstream", simulator]
+    command = [str(PROGRAMS / "spendgate"), kind, "--port", str(port), "--upstream", simulator]
     command += ["--budgets", str(home / "budgets.yml")]
     log = home / "host.log"
+    ready = "/ping" if kind == "serve" else "/health"
     with (
         log.open("wb") as output,
         subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,
     ):
         try:
-            wait_for(f"http://127.0.0.1:{port}/health", process, log)
-            yield f"http://127.0.0.1:{port}/v1"
+            wait_for(f"http://127.0.0.1:{port}{ready}", process, log)
+            yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             exit_code = process.wait(timeout=30)

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 from spendgate.domain.upstream import UpstreamSpec
 from spendgate.gateway.admission import Admission, Incoming
+from spendgate.gateway.failure import LEDGER_AWAY
 from spendgate.gateway.hold_end import HoldEnds
 from spendgate.gateway.holding import Holding
+from spendgate.gateway.json_object import json_object
 from spendgate.gateway.lanes import Lanes
 from spendgate.gateway.outcome import CUT_OFF, Ending, judge
 from spendgate.gateway.parts import GateParts
@@ -20,11 +22,12 @@ from spendgate.gateway.ports import (
 from spendgate.gateway.reply import Reply
 from spendgate.gateway.reserving import Reserving
 from spendgate.gateway.retrying import Retrying
+from spendgate.gateway.route import BY_MODEL
 from spendgate.gateway.settling import Settling
 from spendgate.gateway.stream_form import streamed_form
 from spendgate.gateway.stream_meter import stream_meter
 from spendgate.gateway.streamed_call import StreamedCall
-from spendgate.gateway.wire import wants_stream_usage
+from spendgate.gateway.wire import EMBEDDINGS, RESPONSES, wants_stream_usage
 
 
 class Calling:
@@ -46,6 +49,7 @@ class Calling:
 
     async def handle(self, incoming: Incoming) -> Reply:
         """Answer one request; every failure is a reply."""
+        incoming = await self._routed(incoming)
         held = await self._holding.answer(incoming)
         if held is not None:
             return held
@@ -72,6 +76,7 @@ class Calling:
         Returns a reply where nothing comes in pieces: a refusal, a failure, or a whole answer,
         which then has `chunks`.
         """
+        incoming = await self._routed(incoming)
         held = await self._holding.answer(incoming)
         if held is not None:
             return held
@@ -98,6 +103,23 @@ class Calling:
                 reply = self.settling.reply(admitted, ending, note)
                 return _as_stream(reply, incoming.route, wants_usage)
             admitted = following
+
+    async def _routed(self, incoming: Incoming) -> Incoming:
+        """Say by its model's kind what a body asks for that nothing else tells."""
+        if incoming.route != BY_MODEL:
+            return incoming
+        current = self._parts.rules
+        try:
+            rules = current.at_hand or await self._lanes.run(lambda: current.reload(None))
+        except LEDGER_AWAY:
+            return replace(incoming, route=EMBEDDINGS)  # nothing is admitted then
+        named = json_object(incoming.body.get("custom_inputs")).get("model")
+        model = incoming.body.get("model") if named is None else named
+        is_chat = False
+        if isinstance(model, str):
+            price = rules.book.dearest(model, geo=None, at=self._parts.clock())
+            is_chat = rules.policy.router.routes(model) if price is None else price.kind == "chat"
+        return replace(incoming, route=RESPONSES if is_chat else EMBEDDINGS)
 
     def _judged(self, admitted: Admission, outcome: UpstreamOutcome) -> Ending:
         of_server = admitted.server.bills_5xx

@@ -93,7 +93,7 @@ class Gateway:
         """Answer one request; every failure is a reply, nothing is raised.
 
         Args:
-            route: `chat/completions`, `responses` or `embeddings`.
+            route: `chat/completions`, `responses` or `embeddings`, or what `route_of` says.
             body: the client's JSON.
             host: the front door it came through.
             headers: request headers with lower-case names; `authorization` and `x-spend-*` are

@@ -16,6 +16,11 @@ from spendgate.gateway.wire import Host
 
 HELD_RETRY_SECONDS = 1.0
 
+_FINAL_ERROR_CODE = "INVALID_PARAMETER_VALUE"
+"""Databricks' clients don't know the status 402: mlflow.deployments repeats such a call eight times
+within four minutes (measured, 3.17) unless `error_code` is one that databricks-sdk takes for
+final."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -116,6 +121,8 @@ def budget_refusal(
 ) -> Reply:
     """Refuse for money: 402, or for a moment only where calls in flight hold what is left."""
     is_held = refused.code is RefusalCode.HELD
+    is_in_band = refused.binding.claim.budget.refusal is Refusal.IN_BAND
+    status = 200 if is_in_band else 429 if is_held and host is Host.ASGI else 402
     body = error_body(
         code=refused.code.value,
         message=_budget_message(refused, suggested_model),
@@ -129,9 +136,10 @@ def budget_refusal(
         "needed_usd": format_usd(refused.needed_nano),
         "needed_for_model": refused.model,
     }
-    if refused.binding.claim.budget.refusal is Refusal.IN_BAND:
-        return Reply(200, {**_empty_completion(note, str(body["message"])), **body})
-    status = 429 if is_held and host is Host.ASGI else 402
+    if status == 402 and host is Host.ENDPOINT:
+        body["error_code"] = _FINAL_ERROR_CODE
+    if is_in_band:
+        return Reply(status, {**_empty_completion(note, str(body["message"])), **body})
     return Reply(status, body, HELD_RETRY_SECONDS if is_held else None)
 
 

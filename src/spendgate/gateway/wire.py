@@ -91,7 +91,7 @@ def parse_call(
     if route == CHAT:
         _check_messages(body)
     else:
-        _check_input(body)
+        _check_input(body, is_embedding=route == EMBEDDINGS)
     if route != EMBEDDINGS:
         _check_tools(body)
     _check_sampling(body)
@@ -190,12 +190,26 @@ def _check_tools(body: JsonObject) -> None:
             raise InvalidRequestError(f"{place} must be an object, not {_kind(tool)}", place)
 
 
-def _check_input(body: JsonObject) -> None:
+def _check_input(body: JsonObject, *, is_embedding: bool) -> None:
     value = body.get("input")
     if value is None or value in ("", []):
         raise InvalidRequestError("input is missing or empty", "input")
     if not (isinstance(value, str) or is_list(value)):
         raise InvalidRequestError(f"input must be text or a list, not {_kind(value)}", "input")
+    for index, item in enumerate(json_list(value)):
+        is_embeddable = is_embedding and (isinstance(item, str | int) or is_list(item))
+        if isinstance(item, bool) or not (is_object(item) or is_embeddable):
+            place = f"input[{index}]"
+            wanted = "text or token ids" if is_embedding else "an object"
+            raise InvalidRequestError(f"{place} must be {wanted}, not {_kind(item)}", place)
+    if is_embedding:
+        return
+    instructions = body.get("instructions")
+    if instructions is not None and not isinstance(instructions, str):
+        message = f"instructions must be text, not {_kind(instructions)}"
+        raise InvalidRequestError(message, "instructions")
+    for name in ("text", "reasoning"):
+        _check_object(body, name)
 
 
 def _stream(route: str, body: JsonObject) -> bool:
@@ -216,12 +230,16 @@ def _check_sampling(body: JsonObject) -> None:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise InvalidRequestError(f"{name} must be a number, not {_kind(value)}", name)
     for name in _OBJECTS:
-        value = body.get(name)
-        if value is not None and not is_object(value):
-            raise InvalidRequestError(f"{name} must be an object, not {_kind(value)}", name)
+        _check_object(body, name)
     stop = body.get("stop")
     if stop is not None and not (isinstance(stop, str) or is_list(stop)):
         raise InvalidRequestError(f"stop must be text or a list, not {_kind(stop)}", "stop")
+
+
+def _check_object(body: JsonObject, name: str) -> None:
+    value = body.get(name)
+    if value is not None and not is_object(value):
+        raise InvalidRequestError(f"{name} must be an object, not {_kind(value)}", name)
 
 
 def _max_tokens(body: JsonObject) -> int | None:

@@ -63,6 +63,25 @@ _EMBEDDINGS = frozenset(
     ]
 )
 
+# https://platform.openai.com/docs/api-reference/responses/create; some are listed only so that the
+# gate refuses them by name, where MLflow would drop them and the call would mean something else.
+_RESPONSES = frozenset(
+    [
+        "access_programs",
+        "background",
+        "background_options",
+        "context_management",
+        "conversation",
+        "image",
+        "include",
+        "instructions",
+        "max_tool_calls",
+        "previous_response_id",
+        "text",
+        "truncation",
+    ]
+)
+
 # Foundation Model APIs reference (chat, completions and reasoning pages), and the fields that
 # Databricks' clients and agent schemas add.
 _DATABRICKS = frozenset(
@@ -148,7 +167,9 @@ _SEED_FORM = frozenset(
 # Ours; everything else of ours is inside it.
 _OWN = frozenset(["custom_inputs"])
 
-FIELDS = tuple(sorted(_OPENAI_CHAT | _EMBEDDINGS | _DATABRICKS | _VLLM | _SEED_FORM | _OWN))
+FIELDS = tuple(
+    sorted(_OPENAI_CHAT | _RESPONSES | _EMBEDDINGS | _DATABRICKS | _VLLM | _SEED_FORM | _OWN)
+)
 """Every optional column but `messages`."""
 
 INPUT_EXAMPLE = {

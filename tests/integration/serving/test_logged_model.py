@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 from spendgate.gateway.reply import error_reply
 
@@ -37,6 +39,8 @@ def test_the_signature_asks_for_nothing_and_takes_everything(logged_model: Path)
     assert {column["type"] for column in inputs[1:]} == {"any"}
     assert (inputs[0]["name"], inputs[0]["type"]) == ("messages", "array")
     assert names[1:] == sorted(set(names[1:]))
+    asked = {*CompletionCreateParamsBase.__annotations__, *ResponseCreateParamsBase.__annotations__}
+    assert asked <= set(names)  # what isn't listed, MLflow drops
 
 
 def test_the_same_model_is_not_written_again(tmp_path: Path):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from spendgate.gateway.reply import Reply, error_reply
-from spendgate.gateway.wire import CHAT, EMBEDDINGS
+from spendgate.gateway.route import BY_MODEL
+from spendgate.gateway.wire import CHAT, EMBEDDINGS, RESPONSES
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -137,7 +138,9 @@ def test_the_answer_reaches_the_client_as_it_was_given(
     ("body", "route"),
     [
         ({"input": ["a", "b"], "custom_inputs": {"model": "e"}, "dimensions": 8}, EMBEDDINGS),
-        ({"input": "a", "messages": None}, EMBEDDINGS),
+        ({"input": "a", "messages": None}, BY_MODEL),
+        ({"input": "a", "instructions": "be brief"}, RESPONSES),
+        ({"input": [{"role": "user", "content": "a"}], "text": {"verbosity": "low"}}, RESPONSES),
         ({"input": "a", "messages": [{"role": "user", "content": "a"}]}, CHAT),
         (
             {"prompt": "hi", "scopeType": "user", "scopeKey": "u", "modelId": "m", "tools": ["t"]},
