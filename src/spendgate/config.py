@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     upstream_url: str | None = Field(
         default=None, validation_alias=_names("upstream_url", "DATABRICKS_BASE_URL")
     )
-    """Base URL of the model server, with or without a trailing `/v1`."""
+    """Base URL of the model server, with or without a trailing `/v1`; `databricks`: the workspace
+    that the environment's credentials name."""
 
     upstream_api_key: SecretStr | None = Field(
         default=None, validation_alias=_names("upstream_api_key", "DATABRICKS_API_KEY")

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from databricks.sdk import WorkspaceClient
-from databricks.sdk.core import Config
-from databricks.sdk.errors.base import DatabricksError
 
 from spendgate.adapters.bounded_wait import BoundedWait
 from spendgate.adapters.per_process import PerProcess
+from spendgate.adapters.workspace import SDK_ERRORS, sdk_reason
 from spendgate.errors import HostError, LedgerUnavailableError
 
 DATABASE = "databricks_postgres"
@@ -54,16 +53,6 @@ def parse_lakebase_url(url: str) -> LakebaseAddress:
     return LakebaseAddress(endpoint, options.get("database", DATABASE), options.get("user"))
 
 
-def workspace_client(timeout_seconds: float) -> WorkspaceClient:
-    """Return a client with the environment's credentials that doesn't retry for minutes."""
-    return WorkspaceClient(
-        config=Config(
-            http_timeout_seconds=timeout_seconds,
-            retry_timeout_seconds=max(1, round(timeout_seconds)),
-        )
-    )
-
-
 class LakebaseParameters:
     """Connection parameters of an endpoint, with a new token each time they are asked for."""
 
@@ -89,12 +78,11 @@ class LakebaseParameters:
         endpoint = self._address.endpoint
         try:
             host, token, client_id = self._waits.get()(self._look)
-        # ValueError is the SDK's for missing credentials, OSError and TimeoutError for the network.
-        except (DatabricksError, ValueError, OSError, TimeoutError) as error:
+        except SDK_ERRORS as error:
             if isinstance(error, TimeoutError):
                 self._client.take()  # it may hang with a lock of its own; the next is a new one
             raise LedgerUnavailableError(
-                f"no token for Lakebase {endpoint}: {_reason(error)}; check DATABRICKS_HOST, "
+                f"no token for Lakebase {endpoint}: {sdk_reason(error)}; check DATABRICKS_HOST, "
                 "DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, and that the service principal "
                 "may use the project"
             ) from None
@@ -128,9 +116,3 @@ class LakebaseParameters:
                 raise ValueError("the endpoint has no host; is it disabled?")
             self._host, self._host_until = host, time.monotonic() + _HOST_SECONDS
         return self._host
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of an SDK's error: the rest lists the whole configuration."""
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

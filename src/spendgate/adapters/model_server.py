@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from spendgate.adapters.credentials import Credentials, FixedKey, Headers, ReferencedKey
 from spendgate.adapters.upstream_request import UpstreamRequest, base_url, shape_request
 from spendgate.config import Settings
-from spendgate.domain.upstream import UpstreamKind, UpstreamSpec
+from spendgate.domain.upstream import WORKSPACE, UpstreamKind, UpstreamSpec
 from spendgate.errors import CredentialsError, HostError
 
 _log = logging.getLogger(__name__)
@@ -83,6 +83,14 @@ def own_server(
     Raises:
         HostError: if the URL or the key can't be used.
     """
+    if url == WORKSPACE:
+        if api_key is not None:
+            raise HostError(
+                f"--upstream {WORKSPACE} takes the workspace's own credentials, no key; unset "
+                "SPENDGATE_UPSTREAM_API_KEY"
+            )
+        spec = UpstreamSpec(WORKSPACE, kind=UpstreamKind.DATABRICKS)
+        return named_server(spec, limits or ServerLimits())
     base = base_url(url)
     try:
         key = FixedKey(api_key)

@@ -43,8 +43,8 @@ def _parameters(settings: Settings) -> Callable[[], Mapping[str, str]]:
         from spendgate.adapters.lakebase import (  # noqa: PLC0415
             LakebaseParameters,
             parse_lakebase_url,
-            workspace_client,
         )
+        from spendgate.adapters.workspace import workspace_client  # noqa: PLC0415
 
         return LakebaseParameters(
             parse_lakebase_url(url),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from databricks.sdk.core import Config
 
 from spendgate.adapters.credentials import Headers
+from spendgate.adapters.workspace import sdk_reason
 from spendgate.errors import CredentialsError
 
 FRESH_SECONDS = 15.0
@@ -145,7 +146,7 @@ class WorkspaceKey:
                 )
             headers = {name.lower(): value for name, value in config.authenticate().items()}
         except Exception as error:  # noqa: BLE001 - providers raise whatever their libraries raise
-            fetch.problem = _reason(error)
+            fetch.problem = sdk_reason(error)
             _log.warning("no token for the workspace: %s", fetch.problem)
         else:
             fetch.headers = headers
@@ -163,10 +164,3 @@ class WorkspaceKey:
             if self._fetch is fetch:
                 self._fetch = None
         fetch.done.set()
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of an SDK's error: the rest lists the whole configuration."""
-    lines = str(error).splitlines()
-    first = lines[0].split(". Config:", maxsplit=1)[0] if lines else ""
-    return f"{type(error).__name__}: {first[:200]}" if first else type(error).__name__

@@ -21,6 +21,7 @@ from spendgate.cli.options import opened_ledger
 from spendgate.config import Settings
 from spendgate.domain.budget import CUT
 from spendgate.domain.money import format_usd
+from spendgate.domain.upstream import WORKSPACE, UpstreamKind, UpstreamSpec
 from spendgate.errors import HostError, PolicyError, SpendgateError
 
 JAVA_MIN = 17
@@ -132,6 +133,14 @@ def _upstream(settings: Settings, *, names_servers: bool) -> Check:
         way_out = "give --upstream to a host, or set SPENDGATE_UPSTREAM_URL"
         detail = "no model server, and the policy names none"
         return Check("upstream", Status.WARN, detail, way_out)
+    if url == WORKSPACE:
+        from spendgate.cli.upstream_check import check_server  # noqa: PLC0415 - slow to load
+
+        spec = UpstreamSpec(WORKSPACE, kind=UpstreamKind.DATABRICKS)
+        is_reached, detail = check_server(spec, settings)
+        status = Status.OK if is_reached else Status.FAIL
+        way_out = "" if is_reached else "set DATABRICKS_HOST and credentials, or a profile"
+        return Check("upstream", status, detail, way_out)
     import httpx  # noqa: PLC0415 - slow to load
 
     key = settings.upstream_api_key

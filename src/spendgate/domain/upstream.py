@@ -47,6 +47,10 @@ class Cause(StrEnum):
     """401, 403, 404: this server doesn't serve this model to us."""
 
 
+WORKSPACE = "databricks"
+"""Instead of a host's own URL: the workspace that the environment's credentials name."""
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamSpec:
     """One model server as the policy describes it; a secret is only ever referred to.

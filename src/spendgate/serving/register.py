@@ -5,7 +5,7 @@
 import hashlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import mlflow.pyfunc
 import yaml
 from mlflow.models.auth_policy import AuthPolicy, SystemAuthPolicy, UserAuthPolicy
+from mlflow.models.resources import DatabricksServingEndpoint
 
 from spendgate import __version__
 from spendgate.errors import HostError
@@ -57,7 +58,7 @@ def log_served_model(
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".model-") as scratch:
             fresh = Path(scratch) / "fresh"
-            _save(fresh, requirements, digest, auth_policy)
+            save_gate(fresh, requirements, {_DIGEST: digest}, auth_policy=auth_policy)
             if path.exists():
                 path.rename(Path(scratch) / "previous")
             fresh.rename(path)
@@ -83,17 +84,35 @@ def pinned_requirements(package: str) -> list[str]:
     return pins
 
 
-def _save(
-    path: Path, requirements: Sequence[str], digest: str, auth_policy: AuthPolicy | None
+def save_gate(
+    path: Path,
+    requirements: Sequence[str],
+    metadata: Mapping[str, str],
+    *,
+    auth_policy: AuthPolicy | None = None,
+    wheel: Path | None = None,
+    endpoints: Sequence[str] = (),
 ) -> None:
+    """Save the model, from code, to a folder that isn't there yet.
+
+    Args:
+        path: the folder.
+        requirements: what its environment installs.
+        metadata: what is said of it besides its task.
+        auth_policy: whose credentials it may ask for.
+        wheel: this package, to be carried along as `code/<name>`.
+        endpoints: model endpoints that it calls, declared as its resources.
+    """
     mlflow.pyfunc.save_model(
         path=str(path),
         python_model=str(MODEL_CODE),
+        code_paths=None if wheel is None else [str(wheel)],
         signature=served_signature(),
         input_example=INPUT_EXAMPLE,
         pip_requirements=list(requirements),
-        metadata={**TASK_METADATA, _DIGEST: digest},
+        metadata={**TASK_METADATA, **metadata},
         auth_policy=auth_policy,
+        resources=[DatabricksServingEndpoint(endpoint_name=one) for one in endpoints] or None,
     )
 
 

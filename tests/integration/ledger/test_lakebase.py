@@ -16,10 +16,10 @@ from spendgate.adapters.lakebase import (
     LakebaseAddress,
     LakebaseParameters,
     parse_lakebase_url,
-    workspace_client,
 )
 from spendgate.adapters.postgres_ledger import PostgresLedger
 from spendgate.adapters.postgres_store import PostgresStore, PostgresTerms
+from spendgate.adapters.workspace import workspace_client
 from spendgate.bootstrap import open_ledger
 from spendgate.config import Settings
 from spendgate.domain.decision import Granted, Refused

@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from spendgate.adapters.openai_upstream import OpenAIUpstream
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.adapters.upstream_pools import UpstreamPools
 from spendgate.bootstrap import (
@@ -27,6 +28,7 @@ from spendgate.bootstrap import (
     open_async_upstream,
     open_ledger,
     open_pools,
+    open_upstream,
 )
 from spendgate.config import Settings
 from spendgate.domain.event import SpendEvent
@@ -222,6 +224,7 @@ class OpenedHost:
 def open_host(tmp_path: Path) -> Iterator[Callable[..., OpenedHost]]:
     """Open a host with a policy file, as `app` and `serve` do."""
     opened: list[OpenedHost] = []
+    servers: list[OpenAIUpstream] = []
 
     def run(policy: Json, **settings: Any) -> OpenedHost:
         file = tmp_path / "budgets.yml"
@@ -230,11 +233,15 @@ def open_host(tmp_path: Path) -> Iterator[Callable[..., OpenedHost]]:
         read = Settings.model_validate(settings)
         ledger = open_ledger(read)
         apply_policy(read, ledger)
-        pools = open_pools(read)
-        opened.append(OpenedHost(read, ledger, build_gateway(read, ledger, pools), pools))
+        pools, own = open_pools(read), open_upstream(read)
+        if own is not None:
+            servers.append(own)
+        opened.append(OpenedHost(read, ledger, build_gateway(read, ledger, pools, own), pools))
         return opened[-1]
 
     yield run
+    for server in servers:
+        server.close()
     for host in opened:
         host.pools.close()
         host.ledger.close()

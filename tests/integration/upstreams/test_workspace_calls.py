@@ -8,6 +8,7 @@ import pytest
 
 from spendgate.cli.upstream_check import check_server
 from spendgate.domain.hold import EventKind
+from spendgate.errors import HostError
 from spendgate.gateway.wire import CHAT, EMBEDDINGS
 
 if TYPE_CHECKING:
@@ -204,3 +205,26 @@ def test_the_doctor_tells_a_refused_token(
     (spec,) = host.ledger.policies.policy().upstreams
 
     assert check_server(spec, host.settings) == (False, f"{workspace.url} answers 401")
+
+
+def test_the_workspace_can_be_a_host_s_own_server(
+    open_host: Callable[..., "OpenedHost"], workspace: "Workspace"
+) -> None:
+    own = {"budgets": [{"id": "all", "scope": {}, "limit_usd": 5}]}
+    host = open_host(own, upstream_url="databricks")
+
+    (reply,) = host.ask("threads", [chat()])
+
+    assert reply.status == 200
+    ((door, _, _),) = workspace.requests
+    assert door == PATHS["invocations"]
+    assert workspace.bill()["total_nano_usd"] == host.spent_nano > 0
+
+
+def test_a_key_beside_the_workspace_s_own_credentials_is_refused(
+    open_host: Callable[..., "OpenedHost"], workspace: "Workspace"
+) -> None:
+    own = {"budgets": [{"id": "all", "scope": {}, "limit_usd": 5}]}
+
+    with pytest.raises(HostError, match="unset SPENDGATE_UPSTREAM_API_KEY"):
+        open_host(own, upstream_url="databricks", upstream_api_key="k")
