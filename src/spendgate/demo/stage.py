@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Self
 
 import httpx
-from pydantic import AliasChoices
 
-from spendgate.config import Settings
 from spendgate.errors import HostError
+from spendgate.web.environment import without_settings
 
 _PYTHON = sys.executable
 CLI = (_PYTHON, "-m", "spendgate")
@@ -110,7 +109,7 @@ def run_command(home: Path, arguments: Sequence[str]) -> str:
     with log.open("ab") as errors:
         try:
             done = subprocess.run(  # noqa: S603 - our own command, arguments of this run
-                [*_without_settings(), *CLI, *arguments],
+                [*without_settings(), *CLI, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 timeout=JOB_SECONDS,
@@ -135,7 +134,7 @@ def _start(
     log = home / f"{name.removeprefix('the ').replace(' ', '-')}.log"
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command, arguments of this run
-            [*_without_settings(settings), *command], stdout=output, stderr=output
+            [*without_settings(settings), *command], stdout=output, stderr=output
         )
     server = Server(name, f"http://127.0.0.1:{port}", log, process)
     try:
@@ -167,18 +166,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def _without_settings(kept: Collection[str] = ()) -> list[str]:
-    """Return the start of a command that doesn't see the caller's settings, but those kept.
-
-    A run has its own; a signing key in the caller's shell would refuse the whole crowd.
-    """
-    names = {f"SPENDGATE_{name.upper()}" for name in Settings.model_fields}
-    for field in Settings.model_fields.values():
-        if isinstance(field.validation_alias, AliasChoices):
-            names.update(map(str, field.validation_alias.choices))
-    return ["env", *(part for name in sorted(names) if name not in kept for part in ("-u", name))]
 
 
 def _tail(log: Path) -> str:

@@ -6,7 +6,6 @@ instead of a paid model, and its ledger is a file that goes with the trial.
 """
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -26,13 +25,13 @@ from spendgate.domain.budget import Policy
 from spendgate.errors import HostError
 from spendgate.gateway.json_object import json_object
 from spendgate.serving.signature import INPUT_EXAMPLE
+from spendgate.web.environment import without_settings
 
 TRIAL_SECONDS = 1200
 """Installing the requirements takes minutes where nothing is cached."""
 _START_SECONDS = 60.0
 _SHOWN_CHARS = 600
 _BUDGET: Mapping[str, object] = {"id": "trial", "scope": {}, "limit_usd": 1}
-_OWN_VARIABLES = ("SPENDGATE_", "BUDGET_", "DATABRICKS_BASE_URL", "DATABRICKS_API_KEY", "PORT")
 
 
 def environment_manager() -> str:
@@ -59,7 +58,8 @@ def try_model(model: Path, manager: str) -> None:
         command += ["-i", str(question), "-o", str(answer), "-t", "json"]
         command += ["--env-manager", manager]
         with _model_server(home) as url:
-            done = _run(command, {"SPENDGATE_HOME": folder, "SPENDGATE_UPSTREAM_URL": url})
+            told = [f"SPENDGATE_HOME={folder}", f"SPENDGATE_UPSTREAM_URL={url}"]
+            done = _run([*without_settings(), *told, *command])
         if done.returncode or not answer.is_file():
             said = (done.stderr or done.stdout).strip()[-_SHOWN_CHARS:]
             raise HostError(f"the logged model doesn't answer, so it isn't registered: {said}")
@@ -78,12 +78,10 @@ def _check(text: str) -> None:
         raise HostError("the logged model answers without choices or spend; it isn't registered")
 
 
-def _run(command: list[str], settings: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(_OWN_VARIABLES)}
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(  # noqa: S603 - this Python, and names made here
             command,
-            env={**kept, **settings},
             capture_output=True,
             text=True,
             timeout=TRIAL_SECONDS,

@@ -1,9 +1,10 @@
 """Settings for child processes, through the environment: arguments show in every process list."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import AliasChoices, SecretStr
 
 from spendgate.config import Settings
 
@@ -16,6 +17,18 @@ def settings_environment(settings: Settings) -> dict[str, str]:
         if value is not None:
             variables[f"SPENDGATE_{name.upper()}"] = _text(value)
     return variables
+
+
+def without_settings(kept: Collection[str] = ()) -> list[str]:
+    """Return the start of a command that doesn't see the caller's settings, but those kept.
+
+    A run has its own; a signing key in the caller's shell would refuse the whole crowd.
+    """
+    names = {f"SPENDGATE_{name.upper()}" for name in Settings.model_fields}
+    for field in Settings.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            names.update(map(str, field.validation_alias.choices))
+    return ["env", *(part for name in sorted(names) if name not in kept for part in ("-u", name))]
 
 
 def _text(value: object) -> str:

@@ -18,6 +18,7 @@ from spendgate.serving.wheel import find_wheel, wheel_digest
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own classes when it is imported
     import mlflow
+    from mlflow.artifacts import download_artifacts
     from mlflow.tracking import MlflowClient
 
     from spendgate.serving.deploy import main
@@ -67,7 +68,7 @@ def test_a_version_is_registered_once_with_its_wheel_and_everything_it_needs(
     client = MlflowClient(store, store)
     (version,) = client.search_model_versions(f"name='{MODEL}'")
     assert version.tags[DIGEST_TAG] == first["digest"]
-    model = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/1"))
+    model = Path(download_artifacts(f"models:/{MODEL}/1"))
     described = yaml.safe_load((model / "MLmodel").read_text())
     requirements = (model / "requirements.txt").read_text().splitlines()
     wheel_name = f"spendgate-{__version__}-py3-none-any.whl"
