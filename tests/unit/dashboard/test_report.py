@@ -127,7 +127,7 @@ def test_every_chart_is_valid_vega_lite() -> None:
 
     assert {"fullest", "spend_hours", "nearest_forecast", "history"} <= charts.keys()
     for chart in charts.values():
-        alt.Chart.from_dict(chart)  # raises if it isn't
+        alt.Chart.from_dict(dict(chart))  # raises if it isn't
 
 
 def test_the_period_reaches_the_queries_as_dates() -> None:
