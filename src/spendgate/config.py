@@ -269,6 +269,9 @@ class Settings(BaseSettings):
     sweep_seconds: Seconds = 5.0
     """How often the host looks for expired holds."""
 
+    alert_seconds: Seconds = 5.0
+    """How often the host tells of budgets whose money is gone, and tries again what wasn't told."""
+
     alert_sink_seconds: Seconds = 3600.0
     """How long an event may wait for the tables before people are told, once a day."""
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from spendgate.adapters.gate_metrics import LedgerFigures
+from spendgate.adapters.host_alerts import HostAlerts
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.watchers import open_watchers
 from spendgate.bootstrap import (
@@ -56,6 +57,9 @@ class RunningHost:
         self.narrowing = Narrowing(
             build_verifier(settings), build_minter(settings), self.ledger.policies.policy, utc_now
         )
+        self._alerts = HostAlerts(
+            self.ledger, self.gateway.stops, lambda: self.gateway.policy, utc_now
+        )
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self._async_gateway: AsyncGateway | None = None
@@ -80,6 +84,7 @@ class RunningHost:
             ("flush", self._flush, self._settings.flush_seconds),
             ("sweep", self._sweep, self._settings.sweep_seconds),
             ("policy", self.gateway.refresh, self._settings.policy_seconds),
+            ("alerts", self._alerts.tell, self._settings.alert_seconds),
         )
         for name, chore, seconds in chores:
             arguments = (name, chore, seconds)
@@ -102,6 +107,7 @@ class RunningHost:
             thread.join(timeout=CLOSE_SECONDS)
         self._tried("sweep", self._sweep)
         self._tried("flush", self._flush)
+        self._tried("alerts", self._alerts.keep)
         self.ledger.close()
         self._watchers.close(self._settings.telemetry_timeout_seconds)
         self._pools.close()

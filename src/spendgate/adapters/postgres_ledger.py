@@ -25,6 +25,7 @@ from spendgate.adapters.postgres_wire import text_array
 from spendgate.adapters.statements import statements
 from spendgate.adapters.stored_audit import AuditReport, audit
 from spendgate.adapters.stored_collection import StoredCollection
+from spendgate.adapters.stored_deliveries import StoredDeliveries
 from spendgate.adapters.stored_exposure import Exposure, exposure
 from spendgate.adapters.stored_ledger import LaneState
 from spendgate.adapters.stored_outbox import StoredOutbox
@@ -54,6 +55,7 @@ class PostgresLedger:
         self._lanes = PerProcess(lambda: _Lanes(store))
         self.policies = StoredPolicy(store, statements("postgres/policy.sql"))
         self.outbox = StoredOutbox(store, statements("postgres/outbox.sql"))
+        self.deliveries = StoredDeliveries(store, statements("postgres/deliveries.sql"))
         self._collection = StoredCollection(
             store, statements("postgres/collect.sql"), self.policies
         )

@@ -19,6 +19,7 @@ from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.statements import statements
 from spendgate.adapters.stored_audit import AuditReport, audit
 from spendgate.adapters.stored_collection import StoredCollection
+from spendgate.adapters.stored_deliveries import StoredDeliveries
 from spendgate.adapters.stored_exposure import Exposure, exposure
 from spendgate.adapters.stored_ledger import LaneState
 from spendgate.adapters.stored_outbox import StoredOutbox
@@ -47,6 +48,7 @@ class SqliteLedger:
         self._busy_seconds = busy_seconds
         self.policies = StoredPolicy(store, statements("sqlite/policy.sql"))
         self.outbox = StoredOutbox(store, statements("sqlite/outbox.sql"))
+        self.deliveries = StoredDeliveries(store, statements("sqlite/deliveries.sql"))
         self._collection = StoredCollection(store, statements("sqlite/collect.sql"), self.policies)
 
     @property

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from spendgate.adapters.stored_audit import AuditReport
+from spendgate.adapters.stored_deliveries import StoredDeliveries
 from spendgate.adapters.stored_exposure import Exposure
 from spendgate.adapters.stored_outbox import StoredOutbox
 from spendgate.adapters.stored_policy import StoredPolicy
@@ -31,6 +32,11 @@ class StoredLedger(Ledger, Protocol):
     @property
     def outbox(self) -> StoredOutbox:
         """The journal as a feed for the sink."""
+        ...
+
+    @property
+    def deliveries(self) -> StoredDeliveries:
+        """Alerts on their way to notifiers."""
         ...
 
     def commit_seconds(self) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from spendgate.adapters.policy_source import load_policy, unpriced_steps
+from spendgate.adapters.stored_deliveries import DEAD
 from spendgate.adapters.stored_exposure import Exposure
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.adapters.tokenizer_checks import uncounted, unusable
@@ -28,6 +29,7 @@ JAVA_MIN = 17
 """Spark 4 runs on Java 17 and 21."""
 OUTBOX_SECONDS_WARN = 60
 OUTBOX_SECONDS_FAIL = 3600
+DEAD_LETTERS_SHOWN = 5
 SWEEP_SECONDS_WARN = 120
 """Hosts sweep every few seconds; what is later than this has nobody to end it."""
 _JAVA_SECONDS = 10
@@ -194,6 +196,7 @@ def _ledger_checks(settings: Settings) -> list[Check]:
             found.append(Check("ledger", Status.OK, detail, figures=figures))
             found += [_policy(ledger), _prices(settings, ledger), _holds(exposure), _outbox(ledger)]
             found += [*_unheld(settings), *_tokenizers(ledger), *_named_upstreams(settings, ledger)]
+            found += _deliveries(ledger)
     except HostError as error:
         if settings.is_embedded:
             found.append(Check("ledger", Status.WARN, str(error), "made at the first start"))
@@ -308,6 +311,23 @@ def _outbox(ledger: StoredLedger) -> Check:
         return Check("outbox", Status.FAIL, detail, way_out, figures)
     status = Status.WARN if age > OUTBOX_SECONDS_WARN else Status.OK
     return Check("outbox", status, detail, way_out, figures)
+
+
+def _deliveries(ledger: StoredLedger) -> list[Check]:
+    """Tell of alerts that wait for their notifiers, and of those that never reached them."""
+    counts = ledger.deliveries.counts()
+    waiting, dead = counts.get("waiting", 0), counts.get(DEAD, 0)
+    if not waiting and not dead and not ledger.policies.policy().notifiers:
+        return []
+    figures = {"waiting_alerts": waiting, "dead_alerts": dead}
+    if not dead:
+        detail = f"{waiting} on their way" if waiting else "all are told"
+        return [Check("alerts", Status.OK, detail, figures=figures)]
+    letters = ledger.deliveries.dead_letters(DEAD_LETTERS_SHOWN)
+    listed = "; ".join(f"{one.delivery_id}: {one.error}" for one in letters)
+    detail = f"{waiting} on their way, {dead} never reached their notifier: {listed}"
+    way_out = "mend the notifier; what they said stands in the table budget_alerts"
+    return [Check("alerts", Status.WARN, detail, way_out, figures)]
 
 
 def _tables(settings: Settings) -> Check:

@@ -18,8 +18,9 @@ _SEPARATOR = "\x1f"
 """Between the parts of an id: printable text, which names and values are, never holds it."""
 LIFETIME = "lifetime"
 ID_CHARACTERS = 32
-PENDING, UNROUTED = "pending", "unrouted"
-"""How a crossing starts: somebody is to be told, or nobody is named."""
+PENDING, SENT, FAILED, UNROUTED = "pending", "sent", "failed", "unrouted"
+"""How far a crossing is: somebody is to be told, all know it, somebody never will, nobody is named.
+"""
 
 
 class AlertKind(StrEnum):

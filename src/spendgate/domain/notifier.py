@@ -1,5 +1,6 @@
 """Notifiers: where alerts go, by name; what is secret about a place is only ever referred to."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,3 +29,14 @@ class NotifierSpec:
     def takes(self, kind: str) -> bool:
         """Tell whether alerts of a kind go there."""
         return not self.alerts or kind in self.alerts
+
+
+def taking(notifiers: Iterable[NotifierSpec], routes: Iterable[str], kind: str) -> tuple[str, ...]:
+    """Return the routes whose notifier takes a kind of alert, each once.
+
+    One that leads to no notifier stays, so that it is seen when the alert can't be told.
+    """
+    known = {one.name: one for one in notifiers}
+    return tuple(
+        route for route in dict.fromkeys(routes) if route not in known or known[route].takes(kind)
+    )

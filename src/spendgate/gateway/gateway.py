@@ -14,6 +14,7 @@ from spendgate.gateway.calling import Calling
 from spendgate.gateway.current_rules import CountersOf, CurrentRules, no_counters
 from spendgate.gateway.draining import Draining
 from spendgate.gateway.explanation import explained
+from spendgate.gateway.hard_stops import HardStops
 from spendgate.gateway.hold_end import HoldEnds
 from spendgate.gateway.idempotency import KeptAnswers
 from spendgate.gateway.lanes import ThreadLanes, run_now
@@ -73,10 +74,12 @@ class Gateway:
             repetitions=Repetitions(),
             draining=Draining(terms.draining_max),
             outage=Outage(ledger, unheld, clock),
+            stops=HardStops(),
             telemetry=telemetry or NoTelemetry(),
         )
         self._ends = HoldEnds(ledger)
         self.draining = self._parts.draining
+        self.stops = self._parts.stops
         self._calling = Calling(
             self._parts, ThreadLanes(ledger, self._ends), self._ends, blocking(opened)
         )

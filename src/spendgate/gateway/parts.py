@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from spendgate.domain.upstream import UpstreamSpec
 from spendgate.gateway.current_rules import CurrentRules
 from spendgate.gateway.draining import Draining
+from spendgate.gateway.hard_stops import HardStops
 from spendgate.gateway.idempotency import KeptAnswers
 from spendgate.gateway.outage import Outage
 from spendgate.gateway.ports import Clock, Ledger, Telemetry, TokenVerifier
@@ -30,4 +31,5 @@ class GateParts:
     repetitions: Repetitions
     draining: Draining
     outage: Outage
+    stops: HardStops
     telemetry: Telemetry

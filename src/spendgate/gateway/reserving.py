@@ -313,6 +313,7 @@ class Reserving:
         return Admission(prepared, granted, server, body)
 
     async def _refused(self, prepared: Prepared, refused: Refused) -> Reply:
+        self._parts.stops.see((refused.binding,), prepared.request.facts.occurred_at)
         tried = (prepared.call.model, refused.model)
         suggested = await self._lanes.run(
             lambda: prepared.offers.suggestion(refused.positions, tried, prepared.caller.models)

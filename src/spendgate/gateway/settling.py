@@ -58,6 +58,7 @@ class Settling:
             # Without an answer those of the reservation: no reply is held back for them.
             positions=note.positions if positions is None else positions,
         )
+        self._parts.stops.see(note.positions, prepared.request.facts.occurred_at)
         telemetry = self._parts.telemetry
         if telemetry.is_watching:
             report = call_report(admission, ending, charge, note, at)

@@ -9,16 +9,28 @@ from decimal import Decimal
 
 from pyspark.sql import DataFrame, SparkSession
 
+from spendgate.adapters.notifier import Notifier
+from spendgate.adapters.stored_deliveries import DEAD
+from spendgate.bootstrap import utc_now
 from spendgate.domain.alert import PENDING, UNROUTED, Alert
 from spendgate.domain.alert_sources import raise_alerts, sink_alert
 from spendgate.domain.budget import PPM, Policy
 from spendgate.domain.budget_tables import BUDGET_ALERTS
 from spendgate.domain.money import to_decimal
+from spendgate.domain.reconciliation_table import RECONCILIATION
 from spendgate.domain.table import BUDGET_STATE, DECISIONS
+from spendgate.gateway.telling import tell_due
+from spendgate.jobs.alert_delivery import (
+    add_deliveries,
+    note_standings,
+    pending_alerts,
+    standings_of,
+)
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.budget_alerts import (
     RUNGS_SCHEMA,
+    drift_crossings,
     each_once,
     refusal_crossings,
     rung_rows,
@@ -29,19 +41,36 @@ from spendgate.transforms.schemas import schema_text
 
 
 def alert(run: JobRun, policy: Policy) -> Report:
-    """Add what was crossed since the last run to `budget_alerts`.
+    """Add what was crossed since the last run to `budget_alerts`, and tell whom it concerns.
+
+    A notifier that can't be reached is a problem of the report, and is tried again by the next run.
 
     Raises:
         HostError: if there is no ledger.
         LedgerUnavailableError: if the ledger doesn't answer.
     """
+    spark, space = run.spark(), run.space
     with run.opened_ledger() as ledger:
         waiting = ledger.outbox.state()
-    late = sink_alert(
-        waiting.oldest_at, waiting.waiting_events, run.as_of, run.settings.alert_sink_seconds
-    )
-    others = [*raise_alerts(policy, run.as_of), *([] if late is None else [late])]
-    return {"alerts_new": add_alerts(run.spark(), run.space, policy, others, run.as_of)}
+        late = sink_alert(
+            waiting.oldest_at, waiting.waiting_events, run.as_of, run.settings.alert_sink_seconds
+        )
+        others = [*raise_alerts(policy, run.as_of), *([] if late is None else [late])]
+        count = add_alerts(spark, space, policy, others, run.as_of)
+        pending = pending_alerts(spark, space)
+        add_deliveries(ledger.deliveries, policy, pending, run.as_of)
+        sender = Notifier(f"/spendgate/{ledger.ledger_id}", utc_now)
+        told = tell_due(ledger.deliveries, policy.notifiers, sender, run.as_of)
+        standings = standings_of(ledger.deliveries, policy, pending)
+        dead = ledger.deliveries.counts().get(DEAD, 0)
+    note_standings(spark, space, standings, run.as_of)
+    return {
+        "alerts_new": count,
+        "alerts_sent": told.sent,
+        "alerts_put_off": told.put_off,
+        "alerts_dead": dead,
+        "problems": list(told.problems),
+    }
 
 
 def add_alerts(
@@ -70,6 +99,9 @@ def add_alerts(
     if space.exists(spark, DECISIONS):
         decisions = space.read(spark, DECISIONS)
         found.append(refusal_crossings(decisions, budgets, levels, as_of))
+    if space.exists(spark, RECONCILIATION):
+        compared = space.read(spark, RECONCILIATION)
+        found.append(drift_crossings(compared, policy.defaults.routes, as_of))
     metrics = space.write("add_alerts", BUDGET_ALERTS, each_once(found), script="alerts")
     return int(metrics[0]["num_inserted_rows"])
 

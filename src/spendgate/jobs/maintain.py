@@ -5,6 +5,10 @@ from datetime import timedelta
 
 from spendgate.jobs.job_run import JobRun, Report
 
+DELIVERIES_KEPT = timedelta(days=90)
+"""How long a told alert is remembered, so that no host tells it again: longer than any window that
+ends."""
+
 
 def run(run: JobRun) -> Report:
     """Collect the ledger; safe beside traffic, to interrupt and to run twice at once.
@@ -16,5 +20,7 @@ def run(run: JobRun) -> Report:
     keep = timedelta(seconds=run.settings.ledger_retention_seconds)
     with run.opened_ledger() as ledger:
         removed = ledger.collect(run.as_of, keep)
+        told = ledger.deliveries.forget(run.as_of - DELIVERIES_KEPT)
     report = {f"{name}_removed": count for name, count in asdict(removed).items()}
+    report["deliveries_removed"] = told
     return {"job": "maintain", "older_than": (run.as_of - keep).isoformat(), **report}

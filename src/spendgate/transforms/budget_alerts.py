@@ -43,6 +43,10 @@ LOOKBACK = timedelta(days=7)
 FORECAST_PART = 0.1
 """The part of a window that must have passed before its forecast alerts: one early call alone would
 be taken for the whole window's rate."""
+AGREED_MIN, AGREED_MAX = 0.98, 1.02
+"""An hour's charges, as a fraction of the bill, between which they agree with it."""
+_RATIO_MAX = 999.0
+_DAY_SECONDS = 86_400
 RUNGS_SCHEMA = (
     f"budget_id {STRING}, kind {STRING}, threshold_ppm {INT}, at_usd {MONEY_SUM}, "
     f"routes {TEXT_ARRAY}"
@@ -130,6 +134,47 @@ def refusal_crossings(
     return _alerts(first.withColumn("forecast_usd", F.lit(None).cast(MONEY_SUM)), now)
 
 
+def drift_crossings(reconciliation: DataFrame, routes: Sequence[str], as_of: datetime) -> DataFrame:
+    """Return a row per endpoint, SKU and day on which an hour's charges don't agree with the bill.
+
+    Args:
+        reconciliation: rows of `reconciliation`.
+        routes: who is told of what is about no budget.
+        as_of: the time of the run; hours long before are left out.
+    """
+    now, earliest = (F.lit(at).cast(TIMESTAMP) for at in (as_of, as_of - LOOKBACK))
+    is_off = (F.col("ratio") < AGREED_MIN) | (F.col("ratio") > AGREED_MAX)
+    off = F.abs(F.col("ratio") - 1)
+    day = F.unix_seconds("hour") - F.pmod(F.unix_seconds("hour"), F.lit(_DAY_SECONDS))
+    worst = (
+        reconciliation.where((F.col("hour") > earliest) & is_off)
+        .withColumns({"off": off, "window_start": F.timestamp_seconds(day)})
+        .groupBy("endpoint", "sku", "window_start")
+        .agg(F.max_by(F.struct("ratio", "our_usd", "billed_usd"), "off").alias("worst"))
+    )
+    text = F.concat_ws(
+        " ", F.lit("endpoint"), "endpoint", F.lit("SKU"), "sku", F.lit("ours"), "worst.our_usd",
+        F.lit("billed"), "worst.billed_usd", F.lit("USD in the worst hour"),
+    )  # fmt: skip
+    shown = worst.withColumns(
+        {
+            "kind": F.lit(AlertKind.DRIFT.value),
+            "budget_id": F.lit(""),
+            "scope": F.lit(None).cast(STRING),
+            "scope_value": F.concat_ws(" ", "endpoint", "sku"),
+            "window": F.lit("day"),
+            "window_end": F.timestamp_seconds(F.unix_seconds("window_start") + _DAY_SECONDS),
+            "threshold_ppm": F.lit(0),
+            "limit_usd": F.lit(None).cast(MONEY_SUM),
+            "spent_usd": F.lit(None).cast(MONEY_SUM),
+            "forecast_usd": F.lit(None).cast(MONEY_SUM),
+            "routes": F.array(*map(F.lit, routes)).cast(TEXT_ARRAY),
+        }
+    )
+    ratio = F.least(F.col("worst.ratio"), F.lit(_RATIO_MAX)).cast(RATIO)
+    return _alerts(shown, now, detail=text, threshold=ratio)
+
+
 def each_once(crossings: Sequence[DataFrame]) -> DataFrame:
     """Return crossings of several sources, each once; the first source's figures stay."""
     ordered = [frame.withColumn("source", F.lit(n)) for n, frame in enumerate(crossings)]
@@ -161,19 +206,26 @@ def _start_of_stretch(at: Column) -> Column:
     return F.when(F.col("rolling_seconds").isNotNull(), floored).otherwise(F.col("window_start"))
 
 
-def _alerts(crossed: DataFrame, now: Column) -> DataFrame:
+def _alerts(
+    crossed: DataFrame,
+    now: Column,
+    detail: Column | None = None,
+    threshold: Column | None = None,
+) -> DataFrame:
     period = F.coalesce(F.unix_seconds("window_start").cast(STRING), F.lit(LIFETIME))
     parts = ("kind", "budget_id", "scope_value", period, F.col("threshold_ppm").cast(STRING))
     digest = F.sha2(F.concat_ws("\x1f", *parts), 256)
+    share = (F.col("threshold_ppm") / F.lit(PPM)).cast(RATIO)
     named = crossed.withColumns(
         {
             "alert_id": F.substring(digest, 1, ID_CHARACTERS),
-            "threshold": (F.col("threshold_ppm") / F.lit(PPM)).cast(RATIO),
+            "budget_id": F.when(F.col("budget_id") != "", F.col("budget_id")),
+            "threshold": share if threshold is None else threshold,
             "used_ratio": F.when(
                 F.col("limit_usd") > 0,
                 F.col("spent_usd").cast(DOUBLE) / F.col("limit_usd").cast(DOUBLE),
             ),
-            "detail": F.lit(None).cast(STRING),
+            "detail": F.lit(None).cast(STRING) if detail is None else detail,
             "crossed_at": now,
             "status": F.when(F.size("routes") > 0, PENDING).otherwise(UNROUTED),
             "attempts": F.lit(0),

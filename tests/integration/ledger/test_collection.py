@@ -379,6 +379,7 @@ def test_a_ledger_of_the_version_before_is_counted_at_its_start(
     till.void("voided")
     for sql in (
         "DROP TABLE carried",
+        "DROP TABLE delivery",
         "ALTER TABLE balance DROP COLUMN entries",
         "UPDATE meta SET value = '2' WHERE key = 'schema_version'",
     ):
