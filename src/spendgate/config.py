@@ -269,6 +269,18 @@ class Settings(BaseSettings):
     sweep_seconds: Seconds = 5.0
     """How often the host looks for expired holds."""
 
+    focus_account_id: Annotated[str, Field(min_length=1)] = "spendgate"
+    """`BillingAccountId` of the FOCUS export: the id of the Databricks account."""
+
+    focus_account_name: str | None = None
+    """`BillingAccountName` of the FOCUS export."""
+
+    focus_workspace_id: str | None = None
+    """`SubAccountId` of the FOCUS export: the id of the workspace."""
+
+    focus_cloud: Annotated[str, Field(min_length=1)] = "Databricks"
+    """`HostProviderName` of the FOCUS export: whose cloud the models run on."""
+
     alert_seconds: Seconds = 5.0
     """How often the host tells of budgets whose money is gone, and tries again what wasn't told."""
 

@@ -13,15 +13,16 @@ from spendgate.adapters.delta_sink import DeltaSink
 from spendgate.bootstrap import open_ledger
 from spendgate.config import Settings
 from spendgate.domain.adjustment import Adjustment, Booking
-from spendgate.domain.budget import Budget, Policy
+from spendgate.domain.budget import Budget, Policy, Raise
 from spendgate.domain.event import CallFacts, Charge, DecisionRecord, SpendEvent
 from spendgate.domain.hold import EventKind
 from spendgate.domain.scope import Scope
 from spendgate.domain.table import DECISIONS, SPEND_EVENTS
 from spendgate.domain.window import parse_window
 from spendgate.gateway.ports import EventBatch
-from spendgate.jobs import drain, reconcile
+from spendgate.jobs import chargeback, drain, reconcile
 from spendgate.jobs.aggregate import aggregate
+from spendgate.jobs.alerts import alert
 from spendgate.jobs.job_run import JobRun
 from spendgate.jobs.spark_session import delta_settings
 from spendgate.jobs.spark_sink import SparkSink
@@ -84,7 +85,21 @@ def drained(spark: SparkSession, folder: Path) -> None:
         for table in (SPEND_EVENTS, DECISIONS)
     }
     (folder / "drained.json").write_text(json.dumps([report, found], default=str))
+    bill_over(spark, run)
     reconcile_over(spark, run)
+
+
+def bill_over(spark: SparkSession, run: JobRun) -> None:
+    """Alert and charge back over the same schema, and look at the view."""
+    lifetime = Budget("life", Scope(), 10**9, parse_window("lifetime"))
+    raised = Raise("r", "life", 10**9, "launch")
+    told = alert(run, Policy((lifetime,), (raised,)))
+    folder = run.settings.home.parent
+    month = AT.replace(day=1, hour=0, minute=0)
+    billed = chargeback.run(replace(run, since=month, volume=str(folder / "volume")))
+    shown = spark.sql("SELECT ChargeClass, BilledCost FROM spark_catalog.drained.focus_charges")
+    rows = [row.asDict() for row in shown.collect()]
+    (folder / "billed.json").write_text(json.dumps([told, billed, rows], default=str))
 
 
 def reconcile_over(spark: SparkSession, run: JobRun) -> None:

@@ -122,6 +122,7 @@ def test_a_notifier_holds_references_only_and_every_route_leads_to_one(tmp_path:
           chat: {to: "https://hooks.example.com/s3cret"}
           bills: {to: env:URL, kind: webhook}
           mail: {to: env:URL, key: env:KEY, alerts: [hardstop]}
+          ledger: {to: env:URL, kind: chargeback, key: env:KEY, alerts: [hard_stop]}
         """,
     )
 
@@ -131,8 +132,9 @@ def test_a_notifier_holds_references_only_and_every_route_leads_to_one(tmp_path:
     )
     assert "notifier 'bills': key: is required for kind: webhook" in found[1]
     assert "notifier 'mail': alerts.0: 'hardstop' must be 'threshold'" in found[2]
-    assert "budget 'b': routes: there is no notifier 'chta'" in found[3]
-    assert "defaults: routes: there is no notifier 'nowhere'" in found[4]
+    assert "notifier 'ledger': alerts: none go to kind: chargeback" in found[3]
+    assert "budget 'b': routes: there is no notifier 'chta'" in found[4]
+    assert "defaults: routes: there is no notifier 'nowhere'" in found[5]
     assert "s3cret" not in str(found)
 
 

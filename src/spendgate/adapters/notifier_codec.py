@@ -45,10 +45,13 @@ class NotifierRow(PolicyRow):
 
     @model_validator(mode="after")
     def _webhooks_are_signed(self) -> "NotifierRow":
-        if self.kind is NotifierKind.WEBHOOK and self.key is None:
-            raise ValueError("key: is required for kind: webhook; its events are signed with it")
-        if self.kind is NotifierKind.MESSAGE and self.key is not None:
+        is_message = self.kind is NotifierKind.MESSAGE
+        if not is_message and self.key is None:
+            raise ValueError(f"key: is required for kind: {self.kind}; its events are signed by it")
+        if is_message and self.key is not None:
             raise ValueError("key: is for kind: webhook; a message's address holds what it needs")
+        if self.kind is NotifierKind.CHARGEBACK and self.alerts:
+            raise ValueError("alerts: none go to kind: chargeback; remove the line")
         return self
 
 

@@ -10,6 +10,8 @@ class NotifierKind(StrEnum):
 
     MESSAGE = "message"
     WEBHOOK = "webhook"
+    CHARGEBACK = "chargeback"
+    """A billing system: it gets the statements of billed periods, and no alerts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class NotifierSpec:
 
     def takes(self, kind: str) -> bool:
         """Tell whether alerts of a kind go there."""
+        if self.kind is NotifierKind.CHARGEBACK:
+            return False
         return not self.alerts or kind in self.alerts
 
 

@@ -35,6 +35,12 @@ def _aggregate(run: JobRun) -> Report:
     return aggregate.run_job(run)
 
 
+def _chargeback(run: JobRun) -> Report:
+    from spendgate.jobs import chargeback  # noqa: PLC0415
+
+    return chargeback.run(run)
+
+
 def _maintain(run: JobRun) -> Report:
     from spendgate.jobs import maintain  # noqa: PLC0415
 
@@ -62,5 +68,10 @@ JOBS: Mapping[str, Job] = {
         frozenset({"since", "until"}),
     ),
     "sync_policies": Job("policy file, table `budgets` and ledger agree; prices", _sync_policies),
+    "chargeback": Job(
+        "a period as FOCUS files, and a statement to the billing system",
+        _chargeback,
+        frozenset({"since", "until", "out"}),
+    ),
     "maintain": Job("remove what nobody needs any more", _maintain),
 }
