@@ -119,7 +119,7 @@ def reconcile_over(spark: SparkSession, run: JobRun) -> None:
     usage = spark.table(tables.name(SERVED_CALLS))
     row = tuple(called.get(name) for name in usage.columns)
     frame = spark.createDataFrame([row], usage.schema)
-    frame.write.mode("append").saveAsTable("spark_catalog.serving.endpoint_usage")
+    frame.write.format("delta").mode("append").saveAsTable("spark_catalog.serving.endpoint_usage")
     report = reconcile.run(replace(run, settings=settings))
     (settings.home.parent / "reconciled.json").write_text(json.dumps(report, default=str))
 

@@ -27,12 +27,14 @@ def shown(text: str) -> str:
 def message_of(alerts: Sequence[Alert]) -> tuple[str, str]:
     """Return title and body for some alerts, the gravest first."""
     ordered = sorted(alerts, key=lambda one: (_GRAVITY.index(one.kind), one.budget_id))
-    first = _line(ordered[0])
-    title = f"spendgate: {first}" if len(ordered) == 1 else f"spendgate: {len(ordered)} alerts"
+    first = ordered[0]
+    of = f", budget {shown(first.budget_id)}" if first.budget_id else ""
+    said = f"{first.kind.replace('_', ' ')}{of}"
+    title = f"spendgate: {said}" if len(ordered) == 1 else f"spendgate: {len(ordered)} alerts"
     lines = [_line(one) for one in ordered[:LINES_MAX]]
     if len(ordered) > LINES_MAX:
         lines.append(f"and {len(ordered) - LINES_MAX} more, in the table budget_alerts")
-    return title[: NAME_CHARACTERS_MAX * 2], "\n".join(lines)
+    return title, "\n".join(lines)
 
 
 _GRAVITY = (
