@@ -1,7 +1,8 @@
 """Serve the tiny model with llama.cpp until standard input closes.
 
-Run as a program (`python serve_tiny.py DIRECTORY`): it prints the server's address as its first
-line. Reading standard input to its end ties the server's life to its parent's, however that ends.
+Run as a program (`python serve_tiny.py DIRECTORY [embeddings]`): it prints the server's address as
+its first line; a server of embeddings makes nothing else. Reading standard input to its end ties
+the server's life to its parent's, however that ends.
 """
 
 import sys
@@ -14,7 +15,7 @@ MODEL_NAME = "tiny-llama"
 PARALLEL_SLOTS = 4
 
 
-def main(directory: Path) -> None:
+def main(directory: Path, *, embeds: bool = False) -> None:
     """Build the model in `directory` and serve it on a free loopback port."""
     model = directory / "tiny.gguf"
     tiny_gguf.write_model(model)
@@ -32,6 +33,9 @@ def main(directory: Path) -> None:
     params.n_ctx = tiny_gguf.CONTEXT_TOKENS * PARALLEL_SLOTS
     params.n_parallel = PARALLEL_SLOTS
     params.cpuparams.n_threads = 1
+    if embeds:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN  # pyright: ignore[reportAttributeAccessIssue]
     server = xllamacpp.Server(params)  # pyright: ignore[reportAttributeAccessIssue]
 
     sys.stdout.write(f"{server.listening_address}\n")
@@ -40,4 +44,4 @@ def main(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), embeds=sys.argv[2:] == ["embeddings"])
