@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from spendgate.domain.event import Charge
+from spendgate.domain.event import CallFacts, Charge
 from spendgate.domain.usage import TokenUsage
 from spendgate.gateway.admission import Admission
 from spendgate.gateway.json_object import json_list, json_object
@@ -107,6 +107,39 @@ def call_report(
         finish_reasons=_finish_reasons(body),
         budget_ids=facts.budget_ids,
         started_at=prepared.arrival.at,
+        ended_at=at,
+    )
+
+
+def settled_report(
+    hold_id: str, facts: CallFacts, charge: Charge, note: SpendNote, at: datetime, *, route: str
+) -> CallReport:
+    """Return the report of a call that its caller made itself, as far as the caller told of it."""
+    return CallReport(
+        hold_id=hold_id,
+        request_id=note.request_id,
+        attempt=facts.attempt,
+        route=route,
+        is_stream=False,
+        scopes=facts.scopes,
+        tags=facts.tags,
+        model_requested=facts.model_requested,
+        model=facts.model,
+        upstream=facts.upstream,
+        decision=facts.decision,
+        status=200,
+        error_code=None,
+        usage=charge.usage,
+        usage_source=charge.usage_source,
+        cost_nano=note.cost_nano,
+        reserved_nano=note.reserved_nano,
+        price_version=facts.price_version,
+        parameters={},
+        max_tokens_granted=None,
+        response_id=None,
+        finish_reasons=(),
+        budget_ids=facts.budget_ids,
+        started_at=facts.occurred_at,
         ended_at=at,
     )
 

@@ -4,6 +4,7 @@ Cooperative: nothing makes a caller send only what was granted, or report what i
 enforced is whose hold it is, that it ends once, and that one that never ends is charged in full.
 """
 
+import time
 from dataclasses import replace
 
 from spendgate.domain.adjustment import HoldRecord
@@ -12,6 +13,7 @@ from spendgate.domain.hold import HoldState
 from spendgate.domain.reservation import Settled, Settlement
 from spendgate.domain.scope import Identity
 from spendgate.gateway.admission import Admission, Incoming
+from spendgate.gateway.call_report import settled_report
 from spendgate.gateway.charging import priced
 from spendgate.gateway.failure import (
     CALLERS_FAULTS,
@@ -35,6 +37,7 @@ from spendgate.gateway.reply import Reply, SpendNote, error_reply, instant, spen
 from spendgate.gateway.reserving import Reserving
 from spendgate.gateway.rules import Rules
 from spendgate.gateway.settling import Settling
+from spendgate.gateway.wire import CHAT, EMBEDDINGS
 
 _AWAY = "the ledger can't be reached; the hold is as it was, so send this again"
 
@@ -112,6 +115,7 @@ class Holding:
         check_trust(caller, policy)
         if hold_id is None or record is None or not _owns(caller, record.facts):
             return _not_found()
+        started = time.perf_counter()
         end = self._wished(asked, hold_id, record.facts, rules)
         settled, positions = await self._lanes.run(lambda: self._ends.end_told(end))
         if settled.state is None:
@@ -123,6 +127,13 @@ class Holding:
                 "have it booked with `spendgate adjust`"
             )
             return error_reply(409, "hold_voided", message, note=note)
+        telemetry = self._parts.telemetry
+        if settled.moved and operation is Operation.SETTLE and telemetry.is_watching:
+            price = rules.book.row(record.facts.price_version)
+            route = CHAT if price is None or price.kind == "chat" else EMBEDDINGS
+            charge, at = end.settlement.charge, end.settlement.at
+            report = settled_report(hold_id, record.facts, charge, note, at, route=route)
+            telemetry.ended(report, time.perf_counter() - started)
         return Reply(
             200,
             {

@@ -6,6 +6,9 @@ from typing import Any
 
 from spendgate.gateway.call_report import CallReport
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamNotSent
+from spendgate.gateway.wire import CHAT
+
+USAGE = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
 
 
 @dataclass
@@ -44,6 +47,24 @@ def test_an_answered_call_is_reported_with_its_figures(gate: Callable[..., Any])
     assert report.cost_nano == opened.spent_nano
     assert report.budget_ids == ("users",)
     assert (report.response_id, report.finish_reasons) == ("chatcmpl-1", ("stop",))
+
+
+def test_a_call_that_its_caller_made_is_reported_once_when_it_is_settled(
+    gate: Callable[..., Any],
+) -> None:
+    watcher = Watcher()
+    opened = gate(telemetry=watcher)
+    hold = opened.chat(own={"operation": "reserve"}).body["hold_id"]
+    settle = {"operation": "settle", "hold_id": hold, "usage": USAGE}
+
+    for _ in range(2):
+        opened.send({"custom_inputs": settle})
+
+    (report,) = watcher.reports
+    assert watcher.outcomes == ["admitted"]
+    assert (report.route, report.model, report.usage_source) == (CHAT, "big", "reported")
+    assert report.cost_nano == opened.spent_nano > 0
+    assert report.scopes == {"user": "alice"}
 
 
 def test_a_report_has_neither_prompt_nor_answer(
