@@ -9,6 +9,16 @@ from spendgate.cli.console import print_json, print_table, say
 from spendgate.cli.host_check import check_host
 from spendgate.cli.host_commands import Budgets, Upstream
 from spendgate.cli.options import Home, Json, Ledger, settings_from
+from spendgate.cli.workspace_names import CREDENTIALS_SCOPE, Choices, Target
+from spendgate.cli.workspace_options import (
+    Catalog,
+    CredentialsScope,
+    InWorkspace,
+    OfTarget,
+    Schema,
+    ServicePrincipal,
+    WarehouseId,
+)
 
 FAILED = 1
 
@@ -26,13 +36,31 @@ def doctor(
     host: Annotated[
         str | None, typer.Option(metavar="URL", help="Also ask a running host how it is.")
     ] = None,
+    workspace: InWorkspace = False,
+    target: OfTarget = Target.DEV,
+    catalog: Catalog = "main",
+    schema: Schema = "spendgate",
+    service_principal: ServicePrincipal = None,
+    credentials_scope: CredentialsScope = CREDENTIALS_SCOPE,
+    warehouse_id: WarehouseId = None,
     as_json: Json = False,
 ) -> None:
-    """Check this installation; each line says what to do. Exits 1 if anything fails."""
-    settings = settings_from(home, ledger, upstream_url=upstream, budgets_file=budgets)
-    found = run_checks(settings)
-    if host is not None:
-        found.append(check_host(host, settings))
+    """Check this installation, or with --workspace what the bundle needs; exits 1 if one fails.
+
+    Each line says what to do. Nothing is changed.
+    """
+    if workspace:
+        from spendgate.cli.workspace_checks import run_workspace_checks  # noqa: PLC0415 - slow
+
+        choices = Choices(
+            target, catalog, schema, service_principal, credentials_scope, warehouse_id, ledger
+        )
+        found = run_workspace_checks(choices)
+    else:
+        settings = settings_from(home, ledger, upstream_url=upstream, budgets_file=budgets)
+        found = run_checks(settings)
+        if host is not None:
+            found.append(check_host(host, settings))
     if as_json:
         print_json(
             [

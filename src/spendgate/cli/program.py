@@ -22,6 +22,7 @@ from spendgate.cli import (
     sql_command,
     token_commands,
     trace_command,
+    verify_command,
 )
 from spendgate.errors import SpendgateError
 
@@ -65,4 +66,5 @@ def make_program() -> typer.Typer:
     trace_command.add_to(program)
     replay_command.add_to(program)
     doctor_command.add_to(program)
+    verify_command.add_to(program)
     return program

@@ -57,7 +57,7 @@ def try_model(model: Path, manager: str) -> None:
         command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", str(model)]
         command += ["-i", str(question), "-o", str(answer), "-t", "json"]
         command += ["--env-manager", manager]
-        with _model_server(home) as url:
+        with model_server(home) as url:
             told = [f"SPENDGATE_HOME={folder}", f"SPENDGATE_UPSTREAM_URL={url}"]
             done = _run([*without_settings(), *told, *command])
         if done.returncode or not answer.is_file():
@@ -94,7 +94,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def _model_server(home: Path) -> Generator[str]:
+def model_server(home: Path) -> Generator[str]:
     """Run the simulator; give its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
