@@ -1,6 +1,7 @@
 """All Delta tables, in the order in which they are made."""
 
 from spendgate.domain.budget_tables import BUDGET_ALERTS, BUDGET_HOURLY, BUDGETS
+from spendgate.domain.chargeback_tables import CHARGEBACKS, CHARGES
 from spendgate.domain.price_table import PRICES
 from spendgate.domain.quarantine_table import SPEND_QUARANTINE
 from spendgate.domain.reconciliation_table import RECONCILIATION
@@ -25,6 +26,8 @@ ALL_TABLES: tuple[Table, ...] = (
     BUDGET_STATE,
     BUDGET_ALERTS,
     RECONCILIATION,
+    CHARGES,
+    CHARGEBACKS,
 )
 
 SINK_TABLES: tuple[Table, ...] = (SPEND_EVENTS, DECISIONS)

@@ -95,7 +95,7 @@ def run(run: JobRun) -> Report:
 
 def focus_frame(spark: SparkSession, made: DataFrame, settings: Settings) -> DataFrame:
     """Return rows of `charges` as FOCUS 1.3."""
-    return spark.sql(_focus_sql(settings), charges=made)
+    return spark.sql(_focus_sql(settings), source=made)
 
 
 def _focus_sql(settings: Settings) -> str:
@@ -201,7 +201,7 @@ def _export(
 ) -> tuple[list[str], list[str]]:
     focus = focus_frame(spark, made, run.settings)
     if space.catalog is not None:
-        shown = _focus_sql(run.settings).replace("{charges}", space.name(CHARGES))
+        shown = _focus_sql(run.settings).replace("{source}", space.name(CHARGES))
         spark.sql(f"CREATE OR REPLACE VIEW {space.name(_FOCUS)} AS {shown}")
     ordered = focus.orderBy("ChargePeriodStart", "x_OrgId", "x_TeamId", "x_UserId", "SkuId")
     table = ordered.limit(EXPORT_ROWS_MAX + 1).toArrow()

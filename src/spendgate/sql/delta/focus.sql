@@ -1,5 +1,5 @@
 -- The view focus_charges: `charges` as FOCUS 1.3, a superset of 1.2 with both pairs of provider
--- columns. {charges} is the table; what begins with $ is quoted text of the settings. Times are made
+-- columns. {source} is the table; what begins with $ is quoted text of the settings. Times are made
 -- from seconds, so that the session's time zone stays out.
 
 -- name: focus_charges
@@ -23,7 +23,7 @@ WITH named AS (
     CAST(list_usd * 1000000 AS DECIMAL(38, 12)) AS list_price,
     CAST(list_dbu * 1000000 AS DECIMAL(38, 12)) AS list_price_dbu,
     trunc(date_from_unix_date(CAST(unix_seconds(hour) DIV 86400 AS INT)), 'MM') AS month
-  FROM {charges}
+  FROM {source}
 ),
 priced AS (
   SELECT
