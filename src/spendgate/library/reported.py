@@ -14,17 +14,21 @@ class _Dumps(Protocol):
     def model_dump(self) -> dict[str, object]: ...
 
 
-def reported_usage(answer: object) -> ParsedUsage | None:
+def reported_usage(answer: object, write_ttl: str | None = None) -> ParsedUsage | None:
     """Read the usage of a response or a usage report; None where it can't be read.
 
     Takes mappings and pydantic models: a response with `usage`, a usage alone, or a LangChain
     message with `usage_metadata`. Unknown usage is never zero: such a call is charged in full.
+    `write_ttl` is what the call asked of the cache, for reports that don't split its writes.
     """
     found = _usage_of(answer)
     if found is None:
         return None
     try:
-        usage = _from_langchain(found) if _is_langchain(found) else parse_usage(found)
+        if _is_langchain(found):
+            usage = _from_langchain(found)
+        else:
+            usage = parse_usage(found, unsplit_write_ttl="1h" if write_ttl == "1h" else "5m")
     except UsageError:
         return None
     return usage if usage.usage.input_tokens else None  # no call is without input

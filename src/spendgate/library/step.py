@@ -163,7 +163,8 @@ class Step:
                 return _NEVER_SENT
             if is_broken:
                 return _BROKEN
-        usage = added([reported_usage(one) for one in self._reports])
+        write_ttl = self._admitted.prepared.offers.write_ttl
+        usage = added([reported_usage(one, write_ttl) for one in self._reports])
         if usage is None:
             _log.warning("a step without a readable report is charged in full")
         return Ending(Verb.SETTLE, 200, body={}, usage=usage)

@@ -51,6 +51,21 @@ def test_the_body_of_a_step_is_the_agents_own(budgets: Budgets) -> None:
     assert body == {"model": SONNET, "messages": MESSAGES, "seed": 7, "max_tokens": 4096}
 
 
+@pytest.mark.parametrize(("ttl", "usd_per_million"), [("5m", "3.75"), ("1h", "6")])
+def test_cache_writes_cost_what_the_call_asked_for(
+    budgets: Budgets, ttl: str, usd_per_million: str
+) -> None:
+    cached = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": ttl}}
+    usage = {"prompt_tokens": 100, "completion_tokens": 0, "total_tokens": 100}
+
+    with budgets.step(
+        agent="a", model=SONNET, messages=[{"role": "user", "content": [cached]}], max_tokens=9
+    ) as step:
+        step.report({"usage": {**usage, "cache_creation_input_tokens": 100}})
+
+    assert spent_usd(budgets) == Decimal(usd_per_million) * 100 / 10**6
+
+
 @pytest.mark.parametrize("raises", [False, True])
 def test_a_call_without_a_report_is_charged_in_full(budgets: Budgets, raises: bool) -> None:
     step = budgets.step(agent="a", model=SONNET, messages=MESSAGES, max_tokens=400)
