@@ -15,7 +15,7 @@ from databricks.sdk import WorkspaceClient
 
 from spendgate.adapters.price_book import load_price_book
 from spendgate.adapters.workspace import SDK_ERRORS, sdk_reason, workspace_client
-from spendgate.adapters.workspace_secrets import fill_scope
+from spendgate.adapters.workspace_secrets import check_given, fill_scope
 from spendgate.bootstrap import utc_now
 from spendgate.errors import HostError
 
@@ -41,6 +41,11 @@ def deploy_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     made = commands.add_parser("secrets", help="make the secrets that the scope lacks")
     made.add_argument("--scope", required=True, help="the bundle's own secret scope")
+    made.add_argument(
+        "--credentials-scope",
+        required=True,
+        help="the scope that a person has put client-secret in",
+    )
     model = commands.add_parser("register", help="register a version of the model, once")
     model.add_argument("--model", required=True, help="full name: catalog.schema.name")
     model.add_argument("--model-version", required=True, type=_version, help="the number served")
@@ -63,7 +68,9 @@ def _version(text: str) -> int:
 
 
 def _secrets(given: argparse.Namespace) -> dict[str, object]:
-    scope: str = given.scope
+    scope, credentials = str(given.scope), str(given.credentials_scope)
+    # Before anything is made: an endpoint without it would fail minutes later, and not say why.
+    _asked(lambda client: check_given(client, credentials))
     return {"secrets": dict(_asked(lambda client: fill_scope(client, scope)))}
 
 

@@ -150,7 +150,7 @@ def test_the_setup_job_s_tasks_run_end_to_end(
     monkeypatch.setenv("SPENDGATE_LEDGER_URL", "postgresql://unreachable.invalid/ledger")
     for name, value in workspace.environment().items():
         monkeypatch.setenv(name, value)
-    workspace.state.scopes["spendgate-dev"] = {}
+    workspace.state.scopes.update({"spendgate-dev": {}, "given": {"client-secret": "s"}})
     for name in ("databricks-claude-haiku-4-5", "priceless", "databricks-gpt-oss-20b"):
         workspace.state.endpoints[name] = {"name": name}
     wheel(tmp_path / "w")
@@ -158,10 +158,10 @@ def test_the_setup_job_s_tasks_run_end_to_end(
     model += [f"--wheels={tmp_path / 'w'}", "--env-manager=local"]
     model += [f"--tracking-uri={store}", f"--registry-uri={store}"]
 
-    main(["secrets", "--scope=spendgate-dev"])
+    main(["secrets", "--scope=spendgate-dev", "--credentials-scope=given"])
     main(model)
     kept = dict(workspace.state.scopes["spendgate-dev"])
-    main(["secrets", "--scope=spendgate-dev"])
+    main(["secrets", "--scope=spendgate-dev", "--credentials-scope=given"])
     main(model)
     workspace.close()
 
@@ -185,26 +185,28 @@ def test_a_broken_model_fails_its_trial(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("scope", "denied", "said"),
+    ("scope", "given", "denied", "said"),
     [
-        ("none", None, "databricks secrets create-scope none"),
-        ("s", "/api/2.0/secrets/put", "put-acl s tester@acme.com WRITE"),
-        ("s", "/api/2.0/secrets", "put-acl s tester@acme.com WRITE"),
+        ("none", "given", None, "databricks secrets create-scope none"),
+        ("s", "given", "/api/2.0/secrets/put", "put-acl s tester@acme.com WRITE"),
+        ("s", "given", "/api/2.0/secrets", "put-acl given tester@acme.com READ"),
+        ("s", "none", None, "databricks secrets create-scope none"),
+        ("s", "s", None, "databricks secrets put-secret s client-secret"),
     ],
 )
-def test_a_scope_that_cant_be_filled_is_told_with_the_command(
-    monkeypatch: pytest.MonkeyPatch, scope: str, denied: str | None, said: str
+def test_a_scope_that_cant_be_used_is_told_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, scope: str, given: str, denied: str | None, said: str
 ):
     workspace = Workspace()
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", "/dev/null")
     for name, value in workspace.environment().items():
         monkeypatch.setenv(name, value)
-    workspace.state.scopes["s"] = {}
+    workspace.state.scopes.update({"s": {}, "given": {"client-secret": "x"}})
     if denied is not None:
         workspace.state.denied.add(denied)
 
     with pytest.raises(HostError, match=said):
-        main(["secrets", f"--scope={scope}"])
+        main(["secrets", f"--scope={scope}", f"--credentials-scope={given}"])
     workspace.close()
 
 
@@ -215,4 +217,4 @@ def test_a_workspace_that_isnt_there_is_told_soon(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DATABRICKS_TOKEN", "t")
 
     with pytest.raises(HostError, match="the workspace doesn't do it"):
-        main(["secrets", "--scope=s"])
+        main(["secrets", "--scope=s", "--credentials-scope=given"])
