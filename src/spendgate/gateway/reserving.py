@@ -330,8 +330,11 @@ class Reserving:
         assert isinstance(verdict, AlreadyReserved)  # noqa: S101 - all other verdicts were handled
         is_running = verdict.state is HoldState.HELD
         kept = self._parts.kept.get(prepared.arrival.request_id, prepared.request.fingerprint)
-        # A caller that is told again of a hold that has ended would call its model unpaid.
-        if kept is not None and (is_running or not prepared.arrival.reserves_only):
+        if kept is not None and not prepared.arrival.reserves_only:
+            return kept
+        hold_id = shown_hold_id(prepared.request.hold_id)
+        # Who is told again of a hold that has ended, here or elsewhere, would call a model unpaid.
+        if kept is not None and is_running and kept.body.get("hold_id") == hold_id:
             return kept
         note = replace(
             prepared.arrival.note,
@@ -348,7 +351,7 @@ class Reserving:
         )
         reply = error_reply(409, "idempotency_replayed", message, retryable=is_running, note=note)
         if prepared.arrival.reserves_only:
-            reply.body["hold_id"] = shown_hold_id(prepared.request.hold_id)
+            reply.body["hold_id"] = hold_id
         return reply
 
     async def _record_forbidden(self, arrival: Arrival, code: str) -> None:

@@ -225,6 +225,17 @@ class TestIdempotencyKeys:
         assert second["hold_id"] != first["hold_id"]
         assert end(opened, second["hold_id"], usage=USAGE).body["changed"] is True
 
+    def test_another_process_s_hold_is_not_taken_for_one_that_was_voided(self, gate: Open) -> None:
+        here, there = gate(), gate()
+        first = held(here, KEYED)
+        end(there, first["hold_id"], "void")
+        second = held(there, KEYED)
+
+        reply = reserve(here, KEYED)
+
+        assert code(reply)[:2] == (409, "idempotency_replayed")
+        assert reply.body["hold_id"] == second["hold_id"] != first["hold_id"]
+
     def test_a_key_of_a_hold_is_none_of_a_call(self, gate: Open) -> None:
         opened = gate()
         held(opened, KEYED)
