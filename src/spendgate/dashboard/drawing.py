@@ -58,7 +58,11 @@ def _axis(axis: JsonObject, other: str) -> JsonObject:
     if kind == "temporal":
         is_day = axis.get("fieldName") == "day"
         drawn["scale"] = {"type": "utc"}
-        drawn["axis"] = {"format": "%b %d" if is_day else "%b %d %H:%M", "labelOverlap": True}
+        drawn["axis"] = {
+            "format": "%b %d" if is_day else "%b %d %H:%M",
+            "labelOverlap": True,
+            "tickCount": 7,
+        }
         if is_day:
             drawn["timeUnit"] = "utcyearmonthdate"
     elif kind == "nominal":

@@ -10,7 +10,7 @@ from spendgate.errors import HostError
 from spendgate.gateway.json_object import JsonObject, json_list, json_object
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SECONDS_MAX = 120
+SECONDS_MAX = 300
 _WIDTH = 1400
 _FRAME_PIXELS, _ROW_PIXELS = 190, 54
 """Above and below the grid; one row of it with its gap."""

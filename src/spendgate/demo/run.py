@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -15,13 +16,14 @@ from spendgate.demo.home import fresh_home
 from spendgate.demo.proof import POLICY_FILE, prove
 from spendgate.demo.report import Outcome, show_outcome, write_outcome
 from spendgate.demo.screen import Watch, say, step
-from spendgate.demo.stage import run_job, start_model_server, start_served_model
+from spendgate.demo.stage import run_command, run_job, start_model_server, start_served_model
 from spendgate.demo.story import story_checks
 from spendgate.demo.traffic import CallLog, Endpoint
 from spendgate.errors import HostError
 
 LATENCY_MS = 120.0
 CALLS_FILE = "calls.jsonl"
+REPORT_FILE = "report.html"
 _BURSTS = (("burst-open", None), ("burst-capped", 700))
 
 
@@ -54,6 +56,7 @@ def run_demo(plan: DemoPlan, console: Console) -> bool:
     bursts, closing, bill = _play(home, plan, crowd, log, console)
     log.write(home / CALLS_FILE)
     run_jobs(home, console)
+    draw_report(home, console)
     with step(console, "proof is worked out from the bill and the clients' log"):
         proof = prove(home, bill, log.records)
     story = story_checks(crowd, log.records, bursts, closing, bill)
@@ -70,6 +73,16 @@ def run_jobs(home: Path, console: Console) -> None:
         run_job(home, "drain")
     with step(console, "spendgate job aggregate: Spark makes spend_hourly and budget_state"):
         run_job(home, "aggregate")
+
+
+def draw_report(home: Path, console: Console) -> None:
+    """Draw the dashboard over the tables, where the extra that draws it is installed."""
+    if find_spec("vl_convert") is None:
+        say(console, "  no report.html: it needs the extra, pip install 'spendgate[charts]'")
+        return
+    with step(console, f"spendgate dashboard render: {REPORT_FILE}, open it in a browser"):
+        out = str(home / REPORT_FILE)
+        run_command(home, ["dashboard", "render", "--home", str(home), "--out", out])
 
 
 def _play(

@@ -74,13 +74,119 @@
 
   // --- how values look ------------------------------------------------------------------------
   const shown = (value, format) => {
-    if (value === null || value === undefined || value === "") return "–";
+    if (value === null || value === undefined || value === "") return "n/a";
     const kind = format && format.type;
     const places = (format && format.decimalPlaces && format.decimalPlaces.places) ?? 2;
     if (kind === "number-percent") return `${(Number(value) * 100).toFixed(1).replace(/\.0$/, "")} %`;
     if (kind === "number-currency" || kind === "number") {
       const size = Math.abs(Number(value));
-      // What a tooltip shows is a caller's text; it must not become markup.
+      const options = { maximumFractionDigits: size >= 10 ? Math.min(2, places) : places };
+      if (kind === "number-currency") {
+        Object.assign(options, { style: "currency", currency: format.currencyCode, minimumFractionDigits: 2 });
+      }
+      if (size >= 100000) Object.assign(options, { notation: "compact", minimumFractionDigits: 0 });
+      return new Intl.NumberFormat("en-US", options).format(Number(value));
+    }
+    const text = String(value);
+    return /^\d{4}-\d\d-\d\dT/.test(text) ? text.slice(0, 16).replace("T", " ") : text;
+  };
+  const holds = (rule, value) => {
+    const limit = rule.condition.operand.value;
+    if (value === null || value === undefined) return false;
+    switch (rule.condition.operator) {
+      case ">=": return Number(value) >= Number(limit);
+      case ">": return Number(value) > Number(limit);
+      case "<": return Number(value) < Number(limit);
+      default: return String(value) === limit;
+    }
+  };
+  const ruleOf = (encoding, value) =>
+    ((encoding.style && encoding.style.rules) || []).find((rule) => holds(rule, value));
+  const inkOn = (hex) => {
+    const parts = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16) / 255)
+      .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    const light = 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+    return 1.05 / (light + 0.05) >= (light + 0.05) / 0.05 ? "#ffffff" : "#000000";
+  };
+
+  // --- widgets --------------------------------------------------------------------------------
+  const drawCounter = (widget, card) => {
+    const encoding = widget.encodings.value;
+    const rows = rowsOf(widget);
+    const value = rows.length ? rows[0][encoding.fieldName] : null;
+    const text = shown(value, encoding.format);
+    const line = make("p", { class: text.length > 12 ? "value long" : "value" }, text);
+    const rule = ruleOf(encoding, value);
+    if (rule) line.style.color = rule.color.hex;
+    card.append(line, make("p", { class: "label" }, encoding.displayName));
+  };
+  const drawTable = (widget, card) => {
+    const rows = rowsOf(widget);
+    if (!rows.length) return drawEmpty(card);
+    const columns = widget.encodings.columns;
+    const table = make("table");
+    const head = table.createTHead().insertRow();
+    for (const column of columns) {
+      head.append(make("th", { scope: "col", class: column.format ? "number" : "" }, column.displayName));
+    }
+    const body = table.createTBody();
+    for (const row of rows) {
+      const line = body.insertRow();
+      for (const column of columns) {
+        const value = row[column.fieldName];
+        const text = shown(value, column.format);
+        const cell = make("td", { class: column.format ? "number" : "", title: text });
+        const rule = ruleOf(column, value);
+        const mark = make("span", rule ? { class: "mark" } : {}, text);
+        if (rule) {
+          mark.style.background = rule.backgroundColor.hex;
+          mark.style.color = inkOn(rule.backgroundColor.hex);
+        }
+        cell.append(mark);
+        line.append(cell);
+      }
+    }
+    const frame = make("div", { class: "rows", tabindex: "0", role: "group", "aria-label": widget.title });
+    frame.append(table);
+    card.append(frame);
+  };
+  const drawEmpty = (card) => card.append(make("p", { class: "empty" }, "No rows"));
+
+  // Names along an axis are the largest; the rest of a long list would only blacken the chart.
+  const fewest = (widget, rows) => {
+    const axes = [widget.encodings.x, widget.encodings.y];
+    const names = axes.find((axis) => axis.scale && axis.scale.type === "categorical");
+    const sizes = axes.find((axis) => axis !== names);
+    if (!names) return rows;
+    const totals = new Map();
+    for (const row of rows) {
+      const name = row[names.fieldName];
+      totals.set(name, (totals.get(name) ?? 0) + Number(row[sizes.fieldName] ?? 0));
+    }
+    const top = new Set([...totals].sort((a, b) => b[1] - a[1]).slice(0, BARS_MAX).map((one) => one[0]));
+    return rows.filter((row) => top.has(row[names.fieldName]));
+  };
+  const theme = () => {
+    const style = getComputedStyle(document.documentElement);
+    const color = (name) => style.getPropertyValue(name).trim();
+    const text = { labelColor: color("--soft"), titleColor: color("--soft"), labelFontSize: 11, titleFontSize: 11 };
+    return {
+      background: "transparent",
+      font: 'system-ui, "DejaVu Sans", sans-serif',
+      view: { stroke: null },
+      axis: { ...text, gridColor: color("--line"), domainColor: color("--line"), tickColor: color("--line") },
+      legend: { ...text },
+      mark: { color: color("--accent") },
+      range: { category: { scheme: "tableau10" } },
+    };
+  };
+  const drawChart = async (widget, card) => {
+    const rows = fewest(widget, rowsOf(widget));
+    if (!rows.length) return drawEmpty(card);
+    const frame = make("div", { class: "chart" });
+    card.append(frame);
+    const spec = { ...widget.chart, data: { name: "rows", values: rows }, autosize: { type: "fit", contains: "padding" } };
+    // What a tooltip shows is a caller's text; it must not become markup.
     const sanitize = (value) => String(value).replace(/&/g, "&amp;").replace(/</g, "&lt;");
     const options = { actions: false, renderer: "svg", config: theme(), tooltip: { sanitize } };
     try {
