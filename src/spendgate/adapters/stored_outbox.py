@@ -6,7 +6,7 @@ from datetime import datetime
 
 from spendgate.adapters.event_codec import decode_charge, decode_decision, decode_facts, from_micros
 from spendgate.adapters.sql_store import Row, SqlStore
-from spendgate.domain.event import SpendEvent
+from spendgate.domain.event import DecisionRecord, SpendEvent
 from spendgate.domain.hold import EventKind
 from spendgate.gateway.ports import EventBatch
 
@@ -48,6 +48,15 @@ class StoredOutbox:
         """Return how many events wait and since when."""
         ((count, oldest),) = self._store.read(self._sql["undelivered"])
         return OutboxState(count, None if oldest is None else from_micros(oldest))
+
+    def latest_events(self, limit: int) -> list[SpendEvent]:
+        """Return the newest events, newest first, delivered or not."""
+        return [_event(row) for row in self._store.read(self._sql["latest_events"], (limit,))]
+
+    def latest_decisions(self, limit: int) -> list[DecisionRecord]:
+        """Return the newest decision records, newest first, delivered or not."""
+        rows = self._store.read(self._sql["latest_decisions"], (limit,))
+        return [decode_decision(record) for (record,) in rows]
 
     def _open_batch(self) -> int | None:
         rows = self._store.read(self._sql["open_batch"])

@@ -14,12 +14,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from spendgate.app.admin import AdminGuard
 from spendgate.app.hold_form import PATH as HOLDS
 from spendgate.app.hold_form import hold_reading
+from spendgate.app.live_page import LivePage
 from spendgate.app.model_calls import Form, Gate, ModelCalls, as_it_is
 from spendgate.app.model_list import model_list, model_object
 from spendgate.app.openapi import openapi_document
 from spendgate.app.recipe_form import recipe_reply
 from spendgate.app.token_route import PATH as NARROW_PATH
 from spendgate.app.token_route import Narrower, narrow_route
+from spendgate.bootstrap import utc_now
 from spendgate.config import Settings
 from spendgate.domain.budget import Policy
 from spendgate.gateway.reply import Reply, error_reply, spend_headers
@@ -84,6 +86,7 @@ def create_app() -> ASGIApp:
         admin_token=settings.admin_token,
         platform_header=settings.platform_header,
         narrower=WORKER.narrowing,
+        live=LivePage(lambda: WORKER.running().ledger, utc_now),
     )
 
     async def finish() -> int:
@@ -108,6 +111,7 @@ def routes(
     admin_token: SecretStr | None,
     platform_header: str | None,
     narrower: Callable[[], Narrower],
+    live: LivePage | None = None,
 ) -> ASGIApp:
     """Return the app over a gate, without its start and end."""
     calls = ModelCalls(
@@ -143,6 +147,7 @@ def routes(
             narrow_route(narrower),
             Route("/health", health, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
+            *(live.routes() if live is not None else ()),
         ],
         exception_handlers={HTTPException: _http_failure, Exception: _server_failure},
     )

@@ -42,6 +42,13 @@ def openapi_document() -> dict[str, object]:
             "/api/chat": {"post": _recipe_call()},
             **hold_paths(_REFUSALS),
             "/api/tokens/narrow": {"post": _narrow()},
+            "/api/dashboard/spend": {
+                "get": _look("Where the fullest budgets stand", _object("List"))
+            },
+            "/api/dashboard/latest": {
+                "parameters": [{"name": "by", "in": "query", "schema": {"type": "string"}}],
+                "get": _look("Spend over time, and the last refusals", _object("Document")),
+            },
             "/health": {"get": _look("Whether this process answers", _object("Status"))},
             "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": _look("This document", _object("Document"))},

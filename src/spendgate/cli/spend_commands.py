@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from spendgate.adapters.standing import standing
 from spendgate.bootstrap import utc_now
 from spendgate.cli.console import print_json, print_records, say
 from spendgate.cli.host_commands import Budgets
@@ -17,7 +18,6 @@ from spendgate.cli.options import (
     settings_from,
 )
 from spendgate.cli.restoring import print_restored, restored
-from spendgate.cli.standing import standing
 from spendgate.config import Settings
 from spendgate.domain.scope import Dimension
 from spendgate.errors import HostError

@@ -1,7 +1,7 @@
 """Answers for whatever the gateway doesn't answer itself, in the gateway's own shape."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.types import Send
 
@@ -24,7 +24,7 @@ def failure(status: int, message: str, field: str | None = None) -> Reply:
     return error_reply(status, code, message, param=field, retryable=status == 503)
 
 
-def encode_body(body: Mapping[str, object]) -> bytes:
+def encode_body(body: Mapping[str, object] | Sequence[object]) -> bytes:
     """Return a body as JSON bytes.
 
     ASCII only: an answer may hold half of a surrogate pair, which UTF-8 can't carry.

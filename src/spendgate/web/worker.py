@@ -24,7 +24,7 @@ class Worker:
         Raises:
             SpendgateError: if the settings, the policy or the ledger can't be used.
         """
-        return self._running().gateway
+        return self.running().gateway
 
     def narrowing(self) -> Narrowing:
         """Return what makes narrower tokens in this process.
@@ -32,11 +32,11 @@ class Worker:
         Raises:
             SpendgateError: if the settings, the policy or the ledger can't be used.
         """
-        return self._running().narrowing
+        return self.running().narrowing
 
     def on_event_loop(self) -> AsyncGateway:
         """Return the same gateway for this process's event loop."""
-        return self._running().on_event_loop()
+        return self.running().on_event_loop()
 
     def metrics(self) -> bytes:
         """Return the page of this process's metrics.
@@ -44,7 +44,7 @@ class Worker:
         Raises:
             SpendgateError: if the settings, the policy or the ledger can't be used.
         """
-        return self._running().metrics()
+        return self.running().metrics()
 
     def close(self) -> None:
         """Flush and release what was started; the next call starts anew."""
@@ -64,7 +64,12 @@ class Worker:
             self._from_parent.append(self._host)
             self._host = None
 
-    def _running(self) -> RunningHost:
+    def running(self) -> RunningHost:
+        """Return the process's host, started if need be.
+
+        Raises:
+            SpendgateError: if the settings, the policy or the ledger can't be used.
+        """
         host = self._host
         if host is None:
             with self._lock:

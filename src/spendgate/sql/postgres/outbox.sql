@@ -38,3 +38,13 @@ FROM (
   UNION ALL
   SELECT recorded_at FROM outbox WHERE batch IN (SELECT number FROM batch WHERE NOT is_delivered)
 ) AS waiting
+
+-- name: latest_events
+-- by the primary key, so that the length of the journal doesn't matter
+SELECT event_id, hold_id, kind, delta, reserved, facts, charge, recorded_at
+FROM outbox
+ORDER BY seq DESC
+LIMIT %s
+
+-- name: latest_decisions
+SELECT record FROM decision_outbox ORDER BY seq DESC LIMIT %s

@@ -35,3 +35,13 @@ FROM (
   UNION ALL
   SELECT recorded_at FROM outbox WHERE batch IN (SELECT number FROM batch WHERE is_delivered = 0)
 )
+
+-- name: latest_events
+-- by the primary key, so that the length of the journal doesn't matter
+SELECT event_id, hold_id, kind, delta, reserved, facts, charge, recorded_at
+FROM outbox
+ORDER BY seq DESC
+LIMIT ?
+
+-- name: latest_decisions
+SELECT record FROM decision_outbox ORDER BY seq DESC LIMIT ?

@@ -2,15 +2,34 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
-from spendgate.adapters.stored_ledger import StoredLedger
+from spendgate.adapters.stored_policy import StoredPolicy
 from spendgate.domain.budget import BalanceRow, Budget, Claim, Policy
+from spendgate.domain.decision import Position
 from spendgate.domain.scope import Scope
 from spendgate.domain.window import window_at
 from spendgate.gateway.reply import budget_object
 
 
-def standing(ledger: StoredLedger, at: datetime) -> list[dict[str, object]]:
+class Balances(Protocol):
+    """The part of a ledger that tells where budgets stand."""
+
+    @property
+    def policies(self) -> StoredPolicy:
+        """The policy that this ledger enforces."""
+        ...
+
+    def balances(self) -> Sequence[BalanceRow]:
+        """Return balances: all, or those that shall be shown."""
+        ...
+
+    def positions(self, claims: Sequence[Claim]) -> Sequence[Position]:
+        """Return how these claims stand."""
+        ...
+
+
+def standing(ledger: Balances, at: datetime) -> list[dict[str, object]]:
     """Return limit, spent, held, remaining and status of each budget and value."""
     policy = ledger.policies.policy()
     rows = ledger.balances()
