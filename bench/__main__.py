@@ -1,4 +1,7 @@
-"""Run all benchmarks: `make bench`, or `python -m bench ledger shared serving burst`."""
+"""Run all benchmarks: `make bench`, or `python -m bench ledger shared serving burst forecast`.
+
+`python -m bench scale` takes half an hour and disk, so that it runs only when it is named.
+"""
 
 import json
 import os
@@ -7,13 +10,14 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from bench import burst, ledger, serving, shared_ledger
+from bench import burst, forecast, ledger, scale, serving, shared_ledger
 
 _ALL = {
     "ledger": ledger.run,
     "shared": shared_ledger.run,
     "serving": serving.run,
     "burst": burst.run,
+    "forecast": forecast.run,
 }
 
 
@@ -22,7 +26,9 @@ def main() -> None:
     names = sys.argv[1:] or list(_ALL)
     print(json.dumps({"machine": _machine()}, indent=1))
     for name in names:
-        print(json.dumps({name: _ALL[name]()}, indent=1), flush=True)
+        part, _, sizes = name.partition(":")
+        found = scale.run(sizes) if part == "scale" else _ALL[part]()
+        print(json.dumps({name: found}, indent=1), flush=True)
 
 
 def _machine() -> dict[str, object]:

@@ -2,8 +2,8 @@
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,83 +11,15 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
-from spendgate.adapters.delta_query import query_rows
-from spendgate.adapters.delta_sink import DeltaSink
-from spendgate.config import Settings
-from spendgate.domain.budget import BalanceRow, Budget, Policy
-from spendgate.domain.event import AdjustmentNote, CallFacts, Charge, SpendEvent
+from spendgate.domain.budget import BalanceRow, Policy
+from spendgate.domain.event import AdjustmentNote, Charge
 from spendgate.domain.hold import EventKind
 from spendgate.domain.scope import Scope
 from spendgate.domain.table import BUDGET_STATE, SPEND_HOURLY, WINDOW_SPEND
-from spendgate.domain.usage import TokenUsage
-from spendgate.domain.window import parse_window, window_at
-from spendgate.gateway.ports import EventBatch
-from spendgate.jobs import aggregate
-from spendgate.jobs.job_run import Report
-from spendgate.jobs.spark_session import local_session
-from spendgate.jobs.table_space import TableSpace
+from spendgate.domain.window import window_at
+from tests.spark.aggregate_home import AT, LIFE, NOW, USERS, Home
 
 pytestmark = pytest.mark.spark
-
-AT = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
-NOW = datetime(2026, 3, 10, 13, tzinfo=UTC)
-USERS = Budget("users", Scope.of({"user": "*"}), 10 * 10**9, parse_window("day"))
-LIFE = Budget("life", Scope(), 100 * 10**9, parse_window("lifetime"))
-ROLL = Budget("roll", Scope.of({"org": "acme"}), 10**9, parse_window("rolling:1h"))
-POLICY = Policy((USERS, LIFE, ROLL))
-
-
-@dataclass
-class Home:
-    """A home with a sink, and the job over it."""
-
-    folder: Path
-    batches: int = 0
-    events: list[SpendEvent] = field(default_factory=list[SpendEvent])
-
-    @property
-    def settings(self) -> Settings:
-        return Settings(home=self.folder)
-
-    def charge(self, user: str, cost_nano: int, at: datetime = AT) -> None:
-        """Flush one settled call, in a batch of its own."""
-        self.batches += 1
-        facts = CallFacts(
-            1, at, {"org": "acme", "user": user}, "m", "m", "main", "global", "v1", "allow",
-            ("users", "life", "roll"),
-        )  # fmt: skip
-        charge = Charge(TokenUsage(10, 5), cost_nano)
-        hold_id = f"r{self.batches}#1"
-        event = SpendEvent(
-            f"{hold_id}:1", hold_id, EventKind.SETTLED, at, facts, charge, cost_nano, cost_nano
-        )
-        self.events.append(event)
-        self.flush(event)
-
-    def flush(self, *events: SpendEvent) -> None:
-        DeltaSink(self.settings.delta_folder).append("l", EventBatch(self.batches, events, ()))
-
-    def aggregate(
-        self,
-        policy: Policy = POLICY,
-        balances: list[BalanceRow] | None = None,
-        as_of: datetime = NOW,
-    ) -> Report:
-        folder = self.settings.delta_folder.absolute()
-        spark = local_session(self.folder)
-        checkpoint = self.folder / "checkpoints" / "aggregate"
-        space = TableSpace(folder)
-        return aggregate.aggregate(spark, space, policy, balances, as_of, checkpoint)
-
-    def rows(self, sql: str) -> list[tuple[object, ...]]:
-        return [tuple(row.values()) for row in query_rows(self.settings.delta_folder, sql)]
-
-    def tables(self) -> list[list[tuple[object, ...]]]:
-        """Everything the job has made, in one order."""
-        return [
-            self.rows(f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}")
-            for table in (SPEND_HOURLY, WINDOW_SPEND, BUDGET_STATE)
-        ]
 
 
 @pytest.fixture
@@ -99,7 +31,9 @@ def home(spark: SparkSession, tmp_path: Path) -> Iterator[Home]:
 def test_without_a_call_the_tables_are_made_and_empty(home: Home) -> None:
     report = home.aggregate()
 
-    assert report["tables_created"] == ["spend_hourly", "window_spend", "budget_state"]
+    assert report["tables_created"] == [
+        "spend_hourly", "budget_hourly", "window_spend", "budget_state", "spend_quarantine",
+    ]  # fmt: skip
     assert "no spend_events table" in str(report["note"])
     assert home.tables() == [[], [], []]
     for table in (SPEND_HOURLY, WINDOW_SPEND, BUDGET_STATE):
@@ -227,7 +161,6 @@ def test_adjustments_move_money_between_rows_and_add_no_call(home: Home) -> None
         )
         for number, facts, cost_nano in ((2, first.facts, -10), (3, to_bob, 10))
     )
-    home.batches += 1
     home.flush(taken, given)
 
     home.aggregate()

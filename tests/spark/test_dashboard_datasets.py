@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from tests.dashboard_tables import fill_tables, realistic_rows
 
 from spendgate.adapters.delta_snapshot import query_each
 from spendgate.dashboard.datasets import bound_sql, default_period, load_datasets
 from spendgate.dashboard.document import dashboard_document
 from spendgate.dashboard.lint import problems
 from spendgate.domain.table_list import ALL_TABLES
+from tests.dashboard_tables import fill_tables, realistic_rows
 
 pytestmark = pytest.mark.spark
 Rows = list[tuple[object, ...]]

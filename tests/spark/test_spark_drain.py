@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from tests.conftest import PostgresServer
-from tests.ledgers.crashing import AFTER_APPEND, BEFORE_APPEND, ProcessDied, Trap
-from tests.ledgers.sinks import CrashingSink
 
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_ledger
@@ -23,6 +20,9 @@ from spendgate.gateway.drain import flush_outbox
 from spendgate.jobs import drain
 from spendgate.jobs.job_run import JobRun
 from spendgate.jobs.spark_sink import SparkSink, within_hours
+from tests.conftest import PostgresServer
+from tests.ledgers.crashing import AFTER_APPEND, BEFORE_APPEND, ProcessDied, Trap
+from tests.ledgers.sinks import CrashingSink
 
 pytestmark = pytest.mark.spark
 

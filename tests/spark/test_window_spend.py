@@ -7,12 +7,13 @@ from decimal import Decimal
 import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
 
 from spendgate.domain.budget import Budget, Policy
 from spendgate.domain.scope import Identity, Scope
-from spendgate.domain.table import WINDOW_SPEND
+from spendgate.domain.table import WINDOW_KEY, WINDOW_SPEND
 from spendgate.domain.window import parse_window
-from spendgate.transforms.window_spend import rolling_spend, window_spend
+from spendgate.transforms.window_spend import budget_hours, rolling_spend, window_changes
 
 pytestmark = pytest.mark.spark
 
@@ -25,10 +26,17 @@ def budget(budget_id: str, scope: dict[str, object], window: object, tz: str = "
     return Budget(budget_id, Scope.of(scope), 10**9, parse_window(window), tz)
 
 
+def window_spend(events: DataFrame, budgets: DataFrame) -> DataFrame:
+    """Add up the hours of a first round."""
+    hours = budget_hours(events, budgets)
+    zero = F.lit(0)
+    first = {"round_id": F.lit(1), "before_usd": zero, "before_requests": zero}
+    return window_changes(hours.withColumns(first), 1)
+
+
 def assert_sums(spark: SparkSession, found: DataFrame, *expected: tuple[object, ...]) -> None:
-    kept = [
-        column for column in WINDOW_SPEND.columns if column.name not in ("batch_id", "changed_at")
-    ]
+    names = (*WINDOW_KEY, "spent_usd", "requests", "last_event_at")
+    kept = [column for column in WINDOW_SPEND.columns if column.name in names]
     schema = ", ".join(f"`{column.name}` {column.type}" for column in kept)
     frame = spark.createDataFrame(list(expected), schema)
     assert_df_equality(found, frame, ignore_row_order=True, ignore_nullable=True)

@@ -14,9 +14,13 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
+from spendgate.adapters.table_ddl import view_query
+from spendgate.domain.table import SPEND_HOURLY
 from spendgate.errors import InvalidRequestError
 
 SCHEMA_NAME = "spendgate"
+DAILY = "spend_daily"
+"""The view that every home has once its rollup is made."""
 
 _COMMENT_OR_QUOTED = re.compile(
     r"""--[^\n]* | /\*.*?\*/ | '(?:[^']|'')*' | "(?:[^"]|"")*" | (\$\w*\$).*?\1""",
@@ -42,6 +46,9 @@ def query_tables(folder: Path, sql: str) -> pa.Table:
         for name in names:
             table = DeltaTable(folder / name)
             builder.register(name, table).register(f"{SCHEMA_NAME}.{name}", table)
+        if SPEND_HOURLY.name in names:
+            for view in (DAILY, f"{SCHEMA_NAME}.{DAILY}"):
+                builder.execute(f"CREATE VIEW {view} AS {view_query(DAILY)}").read_all()
         answer = builder.execute(sql)
     except DeltaError as error:
         raise InvalidRequestError(_explained(str(error), names), "sql") from error

@@ -13,15 +13,11 @@ from spendgate.domain.money import to_decimal
 from spendgate.domain.scope import Dimension
 from spendgate.domain.table import (
     BIGINT,
-    BOOLEAN,
     DECISIONS,
     DOUBLE,
     INT,
     MONEY,
     MONEY_SUM,
-    PER_MILLION,
-    RATIO,
-    RATIO_ARRAY,
     SPEND_EVENTS,
     STRING,
     TEXT_ARRAY,
@@ -35,15 +31,11 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     INT: pa.int32(),
     BIGINT: pa.int64(),
     DOUBLE: pa.float64(),
-    BOOLEAN: pa.bool_(),
     TIMESTAMP: pa.timestamp("us", tz="UTC"),
     MONEY: pa.decimal128(18, 9),
     MONEY_SUM: pa.decimal128(28, 9),
     TEXT_MAP: pa.map_(pa.string(), pa.string()),
-    RATIO: pa.decimal128(9, 6),
-    PER_MILLION: pa.decimal128(18, 6),
     TEXT_ARRAY: pa.list_(pa.string()),
-    RATIO_ARRAY: pa.list_(pa.decimal128(9, 6)),
 }
 
 

@@ -8,7 +8,7 @@ import typer
 from spendgate.bootstrap import utc_now
 from spendgate.cli.console import print_json, print_table, progress
 from spendgate.cli.options import Home, Json, Ledger, parse_instant, settings_from
-from spendgate.jobs.job_list import JOBS, unheeded_choices
+from spendgate.jobs.job_list import JOBS, run_named, unheeded_choices
 from spendgate.jobs.job_run import JobRun
 
 
@@ -43,8 +43,7 @@ def run_job(
 
     Exit status 1 if the report names problems.
     """
-    job = JOBS.get(name)
-    if job is None:
+    if name not in JOBS:
         raise typer.BadParameter(f"there is no job {name!r}; there are: {', '.join(JOBS)}")
     run = JobRun(
         settings_from(home, ledger, budgets_file=budgets),
@@ -57,7 +56,7 @@ def run_job(
     if unheeded := unheeded_choices(name, run):
         raise typer.BadParameter(f"{name} takes no {', '.join(unheeded)}")
     with progress(f"{name} is running"):
-        report = job.run(run)
+        report = run_named(name, run)
     if as_json:
         print_json(report)
     else:

@@ -1,59 +1,18 @@
-"""The tables that people and jobs keep about budgets: the budgets themselves, and their alerts."""
+"""Tables that jobs keep about budgets: their alerts, and their spend by hour."""
 
 from spendgate.domain.table import (
     BIGINT,
-    BOOLEAN,
     DOUBLE,
     INT,
     MONEY_SUM,
     RATIO,
-    RATIO_ARRAY,
     STRING,
     TEXT_ARRAY,
-    TEXT_MAP,
     TIMESTAMP,
     WINDOW_COLUMNS,
     Column,
     Table,
     required,
-)
-
-BUDGETS = Table(
-    name="budgets",
-    comment="Budgets and raises: rows of the policy file, and rows that people edit here",
-    key=("id",),
-    columns=(
-        required("id", STRING, "Key: the budget's id, or the raise's own"),
-        Column("scope", TEXT_MAP, "Whom it covers, such as agent -> triage-bot; * is each value"),
-        Column("limit_usd", MONEY_SUM, "Limit in USD; null only for a raise"),
-        Column("window", STRING, "minute … month, lifetime, rolling:24h; null is month"),
-        Column("tz", STRING, "IANA time zone of the window; null is UTC"),
-        Column("soft_cap", RATIO, "Fraction of the limit from which models step down"),
-        Column("hard_cap", RATIO, "Fraction of the limit that is never passed"),
-        Column("auto_downgrade", TEXT_MAP, "Model -> the model that stands in for it"),
-        Column("disable_tools", TEXT_ARRAY, "Tools that are dropped from the soft cap on"),
-        Column("alerts", RATIO_ARRAY, "Fractions of the limit that alert people"),
-        Column("routes", TEXT_ARRAY, "Names of the notifiers that alerts go to"),
-        Column("mode", STRING, "enforce or shadow"),
-        Column("bound", STRING, "strict or counted: how a call's worst case is found"),
-        Column("fit", BOOLEAN, "Whether answers shrink to what is left"),
-        Column("min_output_tokens", INT, "Smallest answer that is worth granting"),
-        Column("trust", TEXT_MAP, "Dimension -> trusted or asserted"),
-        Column("refusal", STRING, "http or in_band: how a refusal travels"),
-        Column("on_client_abort", STRING, "drain or close: what to do when a client leaves"),
-        Column("on_store_error", STRING, "refuse or allow: what to do without the ledger"),
-        Column("loop_guard_repeats", INT, "How often one task or session may repeat a request"),
-        Column("loop_guard_minutes", INT, "… within so many minutes"),
-        Column("rollover_max_usd", MONEY_SUM, "Most that a window takes over from the one before"),
-        Column("idle_ttl", STRING, "Idle time after which a value is forgotten, such as 30d"),
-        Column("expires_at", TIMESTAMP, "When the budget or the raise ends; null is never"),
-        Column("raises", STRING, "Of a raise: the budget whose limit it adds to"),
-        Column("amount_usd", MONEY_SUM, "Of a raise: what it adds, in USD"),
-        Column("reason", STRING, "Of a raise: why"),
-        Column("source", STRING, "file or people: who owns the row; null is people"),
-        Column("updated_at", TIMESTAMP, "When the row was changed last"),
-        Column("updated_by", STRING, "Who changed it last"),
-    ),
 )
 
 BUDGET_ALERTS = Table(

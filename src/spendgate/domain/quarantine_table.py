@@ -1,5 +1,7 @@
 """The table of events that no sum may count until somebody, or time, has put them right."""
 
+from enum import StrEnum
+
 from spendgate.domain.table import (
     INT,
     MONEY,
@@ -9,6 +11,18 @@ from spendgate.domain.table import (
     Table,
     required,
 )
+
+CLOCK_TOLERANCE_SECONDS = 300
+"""Clocks of healthy machines differ by less; a few minutes ahead harm no sum."""
+
+
+class Reason(StrEnum):
+    """Why an event isn't counted."""
+
+    SCHEMA_VERSION = "schema_version"
+    NEGATIVE_COST = "negative_cost"
+    FUTURE_CLOCK = "future_clock"
+
 
 SPEND_QUARANTINE = Table(
     name="spend_quarantine",

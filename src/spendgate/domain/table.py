@@ -10,15 +10,12 @@ STRING = "string"
 INT = "int"
 BIGINT = "bigint"
 DOUBLE = "double"
-BOOLEAN = "boolean"
 TIMESTAMP = "timestamp"
 MONEY = "decimal(18,9)"
 MONEY_SUM = "decimal(28,9)"
 RATIO = "decimal(9,6)"
-PER_MILLION = "decimal(18,6)"
 TEXT_MAP = "map<string,string>"
 TEXT_ARRAY = "array<string>"
-RATIO_ARRAY = f"array<{RATIO}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +160,9 @@ WINDOW_SPEND = Table(
         required("spent_usd", MONEY_SUM, "Spend in USD"),
         required("requests", BIGINT, "Calls that were charged"),
         required("last_event_at", TIMESTAMP, "Latest occurred_at of the events in the sum"),
-        required("batch_id", BIGINT, "Last batch of the event stream that is in the sum"),
+        required("round_id", BIGINT, "Last round of aggregate that changed the sum"),
+        required("before_usd", MONEY_SUM, "Spend before that round, so that it can be repeated"),
+        required("before_requests", BIGINT, "Calls before that round"),
         required("changed_at", TIMESTAMP, "as_of of the run that changed the sum last"),
     ),
 )
@@ -174,18 +173,18 @@ BUDGET_STATE = Table(
     key=WINDOW_KEY,
     columns=(
         *WINDOW_COLUMNS,
-        required("limit_usd", MONEY_SUM, "Limit in USD, raises included"),
+        required("limit_usd", MONEY_SUM, "Limit in USD, with raises and what is carried"),
         required("spent_usd", MONEY_SUM, "Spend in USD"),
         Column("held_usd", MONEY_SUM, "Held by calls in flight; null if the ledger wasn't asked"),
         required("remaining_usd", MONEY_SUM, "Limit times hard cap, less spent and held, in USD"),
         required("used_ratio", DOUBLE, "Spent as a fraction of the limit"),
         required("status", STRING, "ok, soft or hard: which cap the spend has reached"),
         required("requests", BIGINT, "Calls that were charged"),
-        Column("burn_usd_per_hour", MONEY_SUM, "Mean spend per hour of the window so far"),
-        Column(
-            "forecast_usd", MONEY_SUM, "Spend at the window's end at this rate; null if endless"
-        ),
-        Column("exhausts_at", TIMESTAMP, "When this rate, or what is spent, reaches the hard cap"),
+        Column("burn_usd_per_hour", MONEY_SUM, "Spend per hour, recent hours counting more"),
+        Column("forecast_usd", MONEY_SUM, "Spend expected at the window's end; null if endless"),
+        Column("forecast_low_usd", MONEY_SUM, "Lower edge of the forecast's band"),
+        Column("forecast_high_usd", MONEY_SUM, "Upper edge of the forecast's band"),
+        Column("exhausts_at", TIMESTAMP, "When forecast or spend reaches the hard cap"),
         Column("last_event_at", TIMESTAMP, "Latest occurred_at of the events in the sum"),
         required("updated_at", TIMESTAMP, "as_of of the run that wrote this row"),
     ),

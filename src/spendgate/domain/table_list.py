@@ -1,8 +1,8 @@
 """All Delta tables, in the order in which they are made."""
 
-from spendgate.domain.budget_tables import BUDGET_ALERTS, BUDGET_HOURLY, BUDGETS
+from spendgate.domain.budget_tables import BUDGET_ALERTS, BUDGET_HOURLY
 from spendgate.domain.chargeback_tables import CHARGEBACKS, CHARGES
-from spendgate.domain.price_table import PRICES
+from spendgate.domain.policy_tables import BUDGETS, PRICES
 from spendgate.domain.quarantine_table import SPEND_QUARANTINE
 from spendgate.domain.reconciliation_table import RECONCILIATION
 from spendgate.domain.table import (

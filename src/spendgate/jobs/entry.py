@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from spendgate.bootstrap import utc_now
 from spendgate.config import Settings
 from spendgate.errors import HostError, JobFailedError
-from spendgate.jobs.job_list import JOBS, unheeded_choices
+from spendgate.jobs.job_list import JOBS, run_named, unheeded_choices
 from spendgate.jobs.job_run import JobRun
 
 _CHOICES = ("rebuild", "since", "until", "out")
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = _run_of(given)
     if unheeded := unheeded_choices(given.name, run):
         parser.error(f"{given.name} takes no {', '.join(unheeded)}")
-    report = JOBS[given.name].run(run)
+    report = run_named(given.name, run)
     print(json.dumps(report, default=str))  # noqa: T201 - the job's output is its report
     if problems := report.get("problems"):
         raise JobFailedError(f"{given.name}: {problems}")

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from spendgate.errors import HostError
 from spendgate.jobs.job_run import JobRun, Report
+from spendgate.jobs.platform_errors import explained
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,27 @@ def unheeded_choices(name: str, run: JobRun) -> list[str]:
     given = {"rebuild": run.rebuild, "since": run.since, "until": run.until, "out": run.out}
     taken = JOBS[name].choices
     return [f"--{one}" for one, value in given.items() if value and one not in taken]
+
+
+def run_named(name: str, run: JobRun) -> Report:
+    """Run a job.
+
+    Raises:
+        HostError: if a table or a right is missing, with the way out.
+    """
+    try:
+        return JOBS[name].run(run)
+    except Exception as error:
+        way_out = explained(error)
+        if way_out is None:
+            raise
+        raise HostError(f"{name}: {way_out}") from error
+
+
+def _setup(run: JobRun) -> Report:
+    from spendgate.jobs import setup  # noqa: PLC0415
+
+    return setup.run(run)
 
 
 def _drain(run: JobRun) -> Report:
@@ -60,8 +83,11 @@ def _sync_policies(run: JobRun) -> Report:
 
 
 JOBS: Mapping[str, Job] = {
+    "setup": Job("make tables, views and functions, or bring them up to date", _setup),
     "drain": Job("deliver the ledger's outbox to Delta", _drain),
-    "aggregate": Job("new events into rollups, windows and budget_state", _aggregate),
+    "aggregate": Job(
+        "new events into rollups, windows and budget_state", _aggregate, frozenset({"rebuild"})
+    ),
     "reconcile": Job(
         "compare with the platform's usage and bill; close open ends, charge bypass traffic",
         _reconcile,

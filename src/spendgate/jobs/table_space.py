@@ -10,8 +10,19 @@ from string import Template
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from spendgate.adapters.statements import statements
+from spendgate.adapters.table_ddl import (
+    CREATE,
+    check_statements,
+    create_statement,
+    view_statements,
+)
 from spendgate.domain.table import Table
-from spendgate.transforms.schemas import quoted_name, quoted_text, schema_text
+from spendgate.domain.table_list import ALL_TABLES
+from spendgate.transforms.schemas import column_text, quoted_name
+
+SESSION_CATALOG = "spark_catalog"
+CONSTRAINT = "delta.constraints."
+"""How Delta's table properties name a CHECK."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +33,17 @@ class TableSpace:
     catalog: str | None = None
     schema: str = "spendgate"
 
+    @property
+    def schema_name(self) -> str:
+        """The quoted name of the schema."""
+        parts = (self.catalog, self.schema)
+        return ".".join(quoted_name(part) for part in parts if part is not None)
+
     def name(self, table: Table) -> str:
         """Return a table's name, quoted for SQL."""
         if self.folder is not None:
             return f"delta.{quoted_name(str(self.folder / table.name))}"
-        parts = (self.catalog, self.schema, table.name)
-        return ".".join(quoted_name(part) for part in parts if part is not None)
+        return f"{self.schema_name}.{quoted_name(table.name)}"
 
     def exists(self, spark: SparkSession, table: Table) -> bool:
         """Say whether a table is there."""
@@ -35,15 +51,70 @@ class TableSpace:
             return (self.folder / table.name / "_delta_log").is_dir()
         return spark.catalog.tableExists(self.name(table))
 
+    @property
+    def is_unity(self) -> bool:
+        """Whether Unity Catalog keeps the tables; `spark_catalog` is a session's own."""
+        return self.catalog not in (None, SESSION_CATALOG)
+
     def create(self, spark: SparkSession, table: Table) -> bool:
-        """Create a table, with its comments; False if it was there."""
+        """Create a table as its .sql file says; False if it was there."""
         if self.exists(spark, table):
             return False
-        spark.sql(
-            f"CREATE TABLE IF NOT EXISTS {self.name(table)} ({schema_text(table)}) USING DELTA "
-            f"COMMENT {quoted_text(table.comment)}"
-        )
+        spark.sql(create_statement(table, self.name(table), is_unity=self.is_unity))
         return True
+
+    def evolve(self, spark: SparkSession, table: Table) -> list[str]:
+        """Add the columns that a table of an earlier version lacks; its rows have nulls in them.
+
+        Returns:
+            the columns added; those that may not be null can't be, and are left out.
+        """
+        known = set(self.read(spark, table).columns)
+        added = [one for one in table.columns if one.name not in known and not one.is_required]
+        if added:
+            clauses = ", ".join(column_text(column) for column in added)
+            spark.sql(f"ALTER TABLE {self.name(table)} ADD COLUMNS ({clauses})")
+        return [column.name for column in added]
+
+    def renew(self, spark: SparkSession, table: Table) -> bool:
+        """Create a table that is made from others, or make it anew if it has another shape."""
+        if self.create(spark, table):
+            return True
+        if self.read(spark, table).columns == list(table.column_names):
+            return False
+        text = create_statement(table, self.name(table), is_unity=self.is_unity)
+        spark.sql(text.replace(CREATE, "CREATE OR REPLACE TABLE", 1))
+        return True
+
+    def constrain(self, spark: SparkSession, table: Table) -> list[str]:
+        """Add the CHECK constraints that a table lacks.
+
+        Returns:
+            those added.
+        """
+        rows = spark.sql(f"SHOW TBLPROPERTIES {self.name(table)}").collect()  # a few dozen at most
+        known = {row["key"].removeprefix(CONSTRAINT).lower() for row in rows}
+        lacking = {
+            name: text
+            for name, text in check_statements(table, self.name(table)).items()
+            if name not in known
+        }
+        for text in lacking.values():
+            spark.sql(text)
+        return sorted(lacking)
+
+    def create_views(self, spark: SparkSession) -> list[str]:
+        """Create views and functions: in the schema, or for this session over a folder's tables."""
+        prefix = "" if self.folder is not None else f"{self.schema_name}."
+        targets = {
+            **{table.name: self.name(table) for table in ALL_TABLES},
+            "prefix": prefix,
+            "temporary": "" if prefix else "TEMPORARY",
+        }
+        made = view_statements(targets)
+        for text in made.values():
+            spark.sql(text)
+        return sorted(made)
 
     def read(self, spark: SparkSession, table: Table) -> DataFrame:
         """Return a table's rows."""

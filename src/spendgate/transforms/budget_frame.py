@@ -6,20 +6,23 @@ from decimal import Decimal
 
 from spendgate.domain.budget import PPM, BalanceRow, Budget, Policy
 from spendgate.domain.money import to_decimal
-from spendgate.domain.table import BIGINT, MONEY_SUM, STRING, TIMESTAMP
+from spendgate.domain.table import BIGINT, MONEY_SUM, RATIO, STRING, TIMESTAMP
 from spendgate.domain.window import Window, format_window, window_at
 
 BUDGETS_SCHEMA = (
     f"budget_id {STRING}, scope {STRING}, tz {STRING}, `window` {STRING}, "
     f"kind_of_window {STRING}, rolling_seconds {BIGINT}, limit_usd {MONEY_SUM}, "
-    f"soft_usd {MONEY_SUM}, hard_usd {MONEY_SUM}"
+    f"soft_usd {MONEY_SUM}, hard_usd {MONEY_SUM}, own_usd {MONEY_SUM}, "
+    f"carry_max_usd {MONEY_SUM}, soft_cap {RATIO}"
 )
 OPEN_WINDOWS_SCHEMA = (
     f"budget_id {STRING}, scope_value {STRING}, window_start {TIMESTAMP}, window_end {TIMESTAMP}, "
     f"held_usd {MONEY_SUM}"
 )
 
-BudgetRow = tuple[str, str, str, str, str, int | None, Decimal, Decimal, Decimal]
+BudgetRow = tuple[
+    str, str, str, str, str, int | None, Decimal, Decimal, Decimal, Decimal, Decimal, Decimal
+]
 OpenWindowRow = tuple[str, str, datetime | None, datetime | None, Decimal | None]
 
 
@@ -64,6 +67,9 @@ def _budget_row(budget: Budget, limit_nano: int) -> BudgetRow:
         to_decimal(limit_nano),
         to_decimal(limit_nano * budget.soft_cap_ppm // PPM),
         to_decimal(limit_nano * budget.hard_cap_ppm // PPM),
+        to_decimal(budget.own_nano),
+        to_decimal(budget.rollover_max_nano),
+        Decimal(budget.soft_cap_ppm).scaleb(-6),
     )
 
 

@@ -6,36 +6,54 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from spendgate.domain.decision import Status
-from spendgate.domain.table import BIGINT, BUDGET_STATE, DOUBLE, MONEY_SUM, TIMESTAMP
+from spendgate.domain.table import (
+    BIGINT,
+    BUDGET_STATE,
+    DOUBLE,
+    MONEY_SUM,
+    TIMESTAMP,
+    WINDOW_KEY,
+)
+from spendgate.transforms.carried import with_carried
+from spendgate.transforms.pace import estimates, window_pace
 from spendgate.transforms.schemas import conformed
-from spendgate.transforms.window_spend import WINDOW_KEY
-
-_SECONDS = "decimal(10,0)"
-_FACTOR = "decimal(24,9)"
-"""Money as a factor of an estimate: with `_SECONDS` it stays within Spark's 38 digits."""
+from spendgate.transforms.time_range import HOUR_SECONDS
 
 
 def budget_state(
     sums: DataFrame,
     budgets: DataFrame,
     open_windows: DataFrame,
+    hours: DataFrame,
     as_of: datetime,
     *,
     is_ledger_known: bool,
+    is_carrying: bool = False,
 ) -> DataFrame:
     """Return the rows of `budget_state` for some windows.
 
     Args:
-        sums: rows as `window_spend` and `rolling_spend` return them, each window once.
+        sums: rows as `window_spend` and `rolling_spend` return them, each window once, with
+            `is_shown`: False where a window is there for what it carries to its neighbours.
         budgets: rows of `BUDGETS_SCHEMA`; windows of other budgets, and of a budget's former scope
             or window, are left out.
         open_windows: rows of `OPEN_WINDOWS_SCHEMA`: windows that have a state without an event.
+        hours: rows of `budget_hourly` of the windows among them that are open, for their pace.
         as_of: the time of the state, also `updated_at`.
+        is_carrying: True if some budget has a rollover.
         is_ledger_known: False if the ledger couldn't be asked, so that held is unknown.
     """
     now = F.lit(as_of).cast(TIMESTAMP)
     windows = _all_windows(sums, budgets, open_windows)
     state = windows.join(F.broadcast(budgets), ["budget_id", "scope", "window"])
+    if is_carrying:
+        state = with_carried(state)
+    state = state.where("is_shown")
+    pace = window_pace(hours, as_of).select(
+        *(F.col(name).alias(f"p_{name}") for name in WINDOW_KEY), "pace", "squares"
+    )
+    is_same = [F.col(name).eqNullSafe(F.col(f"p_{name}")) for name in WINDOW_KEY]
+    state = state.join(pace, is_same, "left")
     held = F.coalesce("held_usd", F.lit(0).cast(MONEY_SUM))
     measured = state.withColumns(
         {
@@ -44,11 +62,11 @@ def budget_state(
             "used_ratio": _used_ratio(),
             "status": _status(),
             "updated_at": now,
-            "elapsed": _elapsed_seconds(now),
-            "left": F.greatest(_seconds_between(now, F.col("window_end")), F.lit(0)),
+            "elapsed": _elapsed_seconds(now) / HOUR_SECONDS,
+            "left": F.greatest(_seconds_between(now, F.col("window_end")), F.lit(0)) / HOUR_SECONDS,
         }
     )
-    return conformed(measured.withColumns(_estimates(now)), BUDGET_STATE)
+    return conformed(measured.withColumns(estimates(now)), BUDGET_STATE)
 
 
 def _all_windows(sums: DataFrame, budgets: DataFrame, open_windows: DataFrame) -> DataFrame:
@@ -59,6 +77,7 @@ def _all_windows(sums: DataFrame, budgets: DataFrame, open_windows: DataFrame) -
         F.lit(0).cast(BIGINT).alias("requests"),
         F.lit(None).cast(TIMESTAMP).alias("last_event_at"),
         "held_usd",
+        F.lit(True).alias("is_shown"),
     )
     counted = sums.select(
         *WINDOW_KEY,
@@ -66,6 +85,7 @@ def _all_windows(sums: DataFrame, budgets: DataFrame, open_windows: DataFrame) -
         "requests",
         "last_event_at",
         F.lit(None).cast(MONEY_SUM).alias("held_usd"),
+        "is_shown",
     )
     return (
         counted.unionByName(silent)
@@ -75,6 +95,7 @@ def _all_windows(sums: DataFrame, budgets: DataFrame, open_windows: DataFrame) -
             F.sum("requests").alias("requests"),
             F.max("last_event_at").alias("last_event_at"),
             F.max("held_usd").alias("held_usd"),
+            F.max("is_shown").alias("is_shown"),
         )
     )
 
@@ -102,21 +123,3 @@ def _elapsed_seconds(now: Column) -> Column:
 
 def _seconds_between(start: Column, end: Column) -> Column:
     return F.when(start.isNotNull() & end.isNotNull(), F.unix_seconds(end) - F.unix_seconds(start))
-
-
-def _estimates(now: Column) -> dict[str, Column]:
-    """Project the window's mean rate to its end; a window that isn't bounded has no forecast."""
-    spent, hard = F.col("spent_usd").cast(_FACTOR), F.col("hard_usd").cast(_FACTOR)
-    elapsed, left = F.col("elapsed").cast(_SECONDS), F.col("left").cast(_SECONDS)
-    is_known = F.col("window_start").isNotNull()
-    is_ending = F.col("window_end").isNotNull()
-    seconds_to_hard = F.when(spent > 0, F.ceil((hard - spent) * elapsed / spent))
-    is_exhausted = F.col("spent_usd") >= F.col("hard_usd")
-    return {
-        "burn_usd_per_hour": F.when(is_known, spent * 3600 / elapsed),
-        "forecast_usd": F.when(is_ending, spent * (elapsed + left).cast(_SECONDS) / elapsed),
-        "exhausts_at": F.when(is_exhausted, F.col("last_event_at")).when(
-            is_ending & (seconds_to_hard < left),
-            F.timestamp_seconds(F.unix_seconds(now) + seconds_to_hard.cast("bigint")),
-        ),
-    }

@@ -8,7 +8,7 @@ from spendgate.domain.table import Column, Table
 
 def schema_text(table: Table) -> str:
     """Return a table's columns as DDL, with NOT NULL and comments; also a schema for frames."""
-    return ", ".join(_clause(column) for column in table.columns)
+    return ", ".join(column_text(column) for column in table.columns)
 
 
 def conformed(frame: DataFrame, table: Table) -> DataFrame:
@@ -26,7 +26,8 @@ def quoted_text(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _clause(column: Column) -> str:
+def column_text(column: Column) -> str:
+    """Return one column as DDL."""
     required = " NOT NULL" if column.is_required else ""
     return (
         f"{quoted_name(column.name)} {column.type}{required} COMMENT {quoted_text(column.comment)}"

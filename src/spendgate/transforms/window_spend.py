@@ -6,16 +6,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from spendgate.domain.scope import EVERYTHING, TAG_PREFIX, WILDCARD, Dimension
-from spendgate.domain.table import MONEY_SUM, TIMESTAMP
+from spendgate.domain.table import MONEY_SUM, TIMESTAMP, WINDOW_KEY
 from spendgate.domain.window import WindowKind
 from spendgate.transforms.calendar_window import window_bounds
 from spendgate.transforms.charged_calls import charged_calls
+from spendgate.transforms.hourly_spend import hour_of
 
-WINDOW_KEY = ("budget_id", "scope", "scope_value", "window", "window_start", "window_end")
 
-
-def window_spend(events: DataFrame, budgets: DataFrame) -> DataFrame:
-    """Sum events, each once, by the calendar or lifetime window that each falls into.
+def budget_hours(events: DataFrame, budgets: DataFrame) -> DataFrame:
+    """Sum events, each once, by hour and by the calendar or lifetime window each falls into.
 
     Args:
         events: rows of `spend_events`.
@@ -25,9 +24,28 @@ def window_spend(events: DataFrame, budgets: DataFrame) -> DataFrame:
     claimed = _claimed(events, budgets.where(F.col("kind_of_window") != WindowKind.ROLLING.value))
     bounds = window_bounds(F.col("occurred_at"), F.col("tz"), F.col("kind_of_window"))
     windowed = claimed.withColumn("bounds", bounds).withColumns(
-        {"window_start": F.col("bounds.start"), "window_end": F.col("bounds.end")}
+        {
+            "hour": hour_of("occurred_at"),
+            "window_start": F.col("bounds.start"),
+            "window_end": F.col("bounds.end"),
+        }
     )
-    return _summed(windowed)
+    return _summed(windowed, "hour")
+
+
+def window_changes(hours: DataFrame, round_id: int) -> DataFrame:
+    """Return what a round has changed in the windows' sums.
+
+    Args:
+        hours: rows of `budget_hourly`, all of the hours that the round has summed again.
+        round_id: the round; hours that it has left as they were change nothing.
+    """
+    of_round = hours.where(F.col("round_id") == round_id)
+    return of_round.groupBy(*WINDOW_KEY).agg(
+        F.sum(F.col("spent_usd") - F.col("before_usd")).cast(MONEY_SUM).alias("spent_usd"),
+        F.sum(F.col("requests") - F.col("before_requests")).alias("requests"),
+        F.max("last_event_at").alias("last_event_at"),
+    )
 
 
 def rolling_spend(events: DataFrame, budgets: DataFrame, as_of: datetime) -> DataFrame:
@@ -72,8 +90,8 @@ def _identity() -> Column:
     return F.map_concat(F.create_map(*dimensions), tags)
 
 
-def _summed(claimed: DataFrame) -> DataFrame:
-    return claimed.groupBy(*WINDOW_KEY).agg(
+def _summed(claimed: DataFrame, *more: str) -> DataFrame:
+    return claimed.groupBy(*more, *WINDOW_KEY).agg(
         F.sum("cost_usd").cast(MONEY_SUM).alias("spent_usd"),
         charged_calls().cast("bigint").alias("requests"),
         F.max("occurred_at").alias("last_event_at"),

@@ -1,10 +1,12 @@
 -- Statements of the aggregate job. $target is the quoted name of the table; {source} is a frame.
--- OSS Delta binds no parameters in MERGE, so values arrive as columns of the frame.
+-- OSS Delta binds no parameters in MERGE, so values arrive as columns of the frame. $times and $since
+-- are the hours of a round as literals, so that Delta looks only at files of those hours, or windows.
 
 -- name: merge_hourly
 MERGE INTO $target AS t
 USING {source} AS s
 ON t.hour = s.hour
+  AND ($times)
   AND t.org_id <=> s.org_id
   AND t.team_id <=> s.team_id
   AND t.agent_id <=> s.agent_id
@@ -13,12 +15,50 @@ ON t.hour = s.hour
 WHEN MATCHED THEN UPDATE SET *
 WHEN NOT MATCHED THEN INSERT *
 
+-- name: replace_hourly
+INSERT OVERWRITE $target BY NAME
+SELECT
+  *
+FROM {source}
+
+-- name: replace_budget_hourly
+INSERT OVERWRITE $target BY NAME
+SELECT
+  *
+FROM {source}
+
+-- The hour's sum is made anew from all its events; what it was before the round is kept beside it.
+-- name: merge_budget_hourly
+MERGE INTO $target AS t
+USING {source} AS s
+ON t.hour = s.hour
+  AND ($times)
+  AND t.budget_id = s.budget_id
+  AND t.scope = s.scope
+  AND t.scope_value = s.scope_value
+  AND t.window = s.window
+  AND t.window_start <=> s.window_start
+  AND t.window_end <=> s.window_end
+WHEN MATCHED AND t.round_id < s.round_id THEN UPDATE SET
+  spent_usd = s.spent_usd,
+  requests = s.requests,
+  last_event_at = s.last_event_at,
+  before_usd = t.spent_usd,
+  before_requests = t.requests,
+  round_id = s.round_id
+WHEN MATCHED AND t.round_id = s.round_id THEN UPDATE SET
+  spent_usd = s.spent_usd,
+  requests = s.requests,
+  last_event_at = s.last_event_at
+WHEN NOT MATCHED THEN INSERT *
+
 -- name: replace_window_spend
 INSERT OVERWRITE $target BY NAME
 SELECT
   *
 FROM {source}
 
+-- {source} has what the round adds; a round that is repeated adds it to what was before.
 -- name: merge_window_spend
 MERGE INTO $target AS t
 USING {source} AS s
@@ -28,13 +68,43 @@ ON t.budget_id = s.budget_id
   AND t.window = s.window
   AND t.window_start <=> s.window_start
   AND t.window_end <=> s.window_end
-WHEN MATCHED AND t.batch_id < s.batch_id THEN UPDATE SET
+  AND (t.window_end IS NULL OR t.window_end > $since)
+WHEN MATCHED AND t.round_id < s.round_id AND (s.spent_usd <> 0 OR s.requests <> 0) THEN UPDATE SET
   spent_usd = t.spent_usd + s.spent_usd,
   requests = t.requests + s.requests,
   last_event_at = GREATEST(t.last_event_at, s.last_event_at),
-  batch_id = s.batch_id,
+  before_usd = t.spent_usd,
+  before_requests = t.requests,
+  round_id = s.round_id,
   changed_at = s.changed_at
+WHEN MATCHED AND t.round_id = s.round_id THEN UPDATE SET
+  spent_usd = t.before_usd + s.spent_usd,
+  requests = t.before_requests + s.requests,
+  last_event_at = GREATEST(t.last_event_at, s.last_event_at)
 WHEN NOT MATCHED THEN INSERT *
+
+-- name: delete_budgets
+MERGE INTO $target AS t
+USING {source} AS s
+ON t.budget_id = s.budget_id
+WHEN MATCHED THEN DELETE
+
+-- name: merge_quarantine
+MERGE INTO $target AS t
+USING {source} AS s
+ON t.event_id = s.event_id
+WHEN MATCHED AND t.released_at IS NOT NULL AND t.accepted_by IS NULL THEN UPDATE SET
+  reason = s.reason,
+  detail = s.detail,
+  released_at = NULL
+WHEN NOT MATCHED THEN INSERT *
+
+-- name: release_quarantine
+MERGE INTO $target AS t
+USING {source} AS s
+ON t.event_id = s.event_id
+WHEN MATCHED THEN UPDATE SET
+  released_at = s.released_at
 
 -- name: merge_budget_state
 MERGE INTO $target AS t

@@ -1,0 +1,108 @@
+"""How the time of `aggregate` follows the table's size: the same new events onto more and more.
+
+`python -m bench scale` adds 100,000 events to 1 and 10 million; `scale:NEW:SIZE,SIZE…` takes other
+sizes. Then it rebuilds everything, and lets DuckDB sum the same files.
+"""
+
+import shutil
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+from deltalake import DeltaTable, write_deltalake
+from pyspark.sql import SparkSession
+
+from bench.events import START, Traffic, event_tables
+from spendgate.domain.budget import Budget, Policy
+from spendgate.domain.scope import Scope
+from spendgate.domain.table import SPEND_EVENTS
+from spendgate.domain.window import parse_window
+from spendgate.jobs.aggregate import aggregate
+from spendgate.jobs.spark_session import local_session
+from spendgate.jobs.table_space import TableSpace
+
+NEW = 100_000
+SIZES = (1_000_000, 10_000_000)
+ROWS_PER_FILE = 50_000
+REPEATS = 3
+POLICY = Policy(
+    tuple(
+        Budget(f"{name}-{window}" if window != "lifetime" else f"{name}-life",
+               Scope.of({name: "*"}), 10**15, parse_window(window))
+        for name, window in (
+            ("org", "month"), ("agent", "day"), ("user", "day"), ("task", "lifetime"),
+        )
+    )
+)  # fmt: skip
+
+
+def run(sizes: str = "") -> dict[str, object]:
+    """Return seconds per size, their ratio, and events per second of a rebuild."""
+    new_text, _, size_text = sizes.partition(":")
+    new = int(new_text or NEW)
+    existing = [int(one) for one in size_text.split(",")] if size_text else list(SIZES)
+    work = Path(tempfile.mkdtemp(prefix="spendgate-scale-"))
+    try:
+        spark = local_session(work)
+        seconds = {size: _added(spark, work / str(size), size, new) for size in sorted(existing)}
+        smallest, largest = min(existing), max(existing)
+        return {
+            "new events": new,
+            "seconds to add them to": {f"{size:,}": round(seconds[size], 2) for size in seconds},
+            "ratio largest to smallest": round(seconds[largest] / seconds[smallest], 3),
+            **_rebuilt(spark, work / str(largest)),
+        }
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _added(spark: SparkSession, home: Path, size: int, new: int) -> float:
+    """Return the median time of a run that takes in new events, after one that took the rest."""
+    traffic = Traffic()
+    _append(home, traffic, 0, size)
+    _aggregated(spark, home, traffic, size)
+    times: list[float] = []
+    for repeat in range(REPEATS):
+        total = size + (repeat + 1) * new
+        _append(home, traffic, total - new, new)
+        started = time.monotonic()
+        _aggregated(spark, home, traffic, total)
+        times.append(time.monotonic() - started)
+    return sorted(times)[len(times) // 2]
+
+
+def _append(home: Path, traffic: Traffic, first: int, count: int) -> None:
+    for table in event_tables(traffic, first, count, ROWS_PER_FILE):
+        write_deltalake(home / "delta" / SPEND_EVENTS.name, table, mode="append")
+
+
+def _aggregated(
+    spark: SparkSession, home: Path, traffic: Traffic, total: int, *, is_rebuild: bool = False
+) -> None:
+    as_of = START + timedelta(hours=total / traffic.events_per_hour)
+    aggregate(spark, TableSpace(home / "delta"), POLICY, [], as_of, home / "checkpoint",
+              is_rebuild=is_rebuild)  # fmt: skip
+
+
+def _rebuilt(spark: SparkSession, home: Path) -> dict[str, object]:
+    path = home / "delta" / SPEND_EVENTS.name
+    files = DeltaTable(path).file_uris()
+    total = DeltaTable(path).count()
+    started = time.monotonic()
+    _aggregated(spark, home, Traffic(), total, is_rebuild=True)
+    rebuilt = time.monotonic() - started
+    started = time.monotonic()
+    duckdb.sql(
+        "SELECT date_trunc('hour', occurred_at), org_id, team_id, agent_id, user_id, model, "
+        "count(*), sum(input_tokens), sum(output_tokens), sum(cost_usd), sum(dbu) "
+        f"FROM read_parquet({files!r}) GROUP BY ALL"
+    ).fetchall()
+    duck = time.monotonic() - started
+    return {
+        "events": total,
+        "bytes per event": round(sum(Path(f).stat().st_size for f in files) / total),
+        "rebuild of all four tables, events/s": round(total / rebuilt),
+        "DuckDB, spend_hourly alone, events/s": round(total / duck),
+    }

@@ -1,0 +1,136 @@
+"""Rounds of aggregate: some hours of events are summed again, into the rollups and the windows.
+
+Hours are always made from the events as they are now, each event once, so that duplicates and late
+events are right by themselves. A window's sum grows by what the round has changed in its hours.
+Both remember the round and what they were before it: repeated, it starts from there.
+"""
+
+# pyright: reportUnknownMemberType=false
+# createDataFrame is overloaded with types that pandas and Spark leave open.
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from spendgate.domain.budget_tables import BUDGET_HOURLY
+from spendgate.domain.quarantine_table import SPEND_QUARANTINE
+from spendgate.domain.table import SPEND_EVENTS, SPEND_HOURLY, TIMESTAMP, WINDOW_SPEND
+from spendgate.jobs.round_log import HourRange, RoundLog, read_log, write_log
+from spendgate.jobs.spark_sink import time_literal
+from spendgate.jobs.table_space import TableSpace
+from spendgate.transforms.budget_frame import BUDGETS_SCHEMA, BudgetRow
+from spendgate.transforms.hourly_spend import hour_of, hourly_spend
+from spendgate.transforms.quarantine import countable, quarantine_reason, quarantined
+from spendgate.transforms.schemas import conformed
+from spendgate.transforms.time_range import hour_ranges
+from spendgate.transforms.window_spend import budget_hours, window_changes
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """One run's rounds: where, for which budgets, as of when."""
+
+    space: TableSpace
+    budgets: Sequence[BudgetRow]
+    as_of: datetime
+    checkpoint: Path
+
+    @property
+    def definitions(self) -> Mapping[str, str]:
+        """What the sums of each budget depend on."""
+        return {row[0]: "|".join((row[1], row[2], row[3])) for row in self.budgets}
+
+    def fold_batch(self, events: DataFrame, batch_id: int) -> None:
+        """Take in one batch of new events; a repeated batch changes nothing."""
+        hours, unknown, are_bad = _survey(events, self.budgets, self.as_of)
+        # The log is a file, because a Connect session calls this in a process of its own.
+        log = (read_log(self.checkpoint) or RoundLog()).for_batch(batch_id).with_unknown(unknown)
+        write_log(self.checkpoint, log)
+        if are_bad:
+            found = quarantined(events, self.as_of)
+            self.space.write("merge_quarantine", SPEND_QUARANTINE, found)
+        # The first batch of a checkpoint starts anew, whatever an earlier one had summed.
+        self._sum(events.sparkSession, hour_ranges(hours), log.round_id, is_anew=batch_id == 0)
+
+    def redo(self, spark: SparkSession, log: RoundLog) -> RoundLog:
+        """Run a round of its own that is logged, to its end."""
+        if log.todo:
+            if log.redefined:
+                former = spark.createDataFrame(
+                    [(one,) for one in log.redefined], "budget_id string"
+                )
+                for table in (BUDGET_HOURLY, WINDOW_SPEND):
+                    self.space.write("delete_budgets", table, former)
+            self._sum(spark, log.todo, log.round_id, is_anew=False)
+        ended = log.done(self.definitions)
+        write_log(self.checkpoint, ended)
+        return ended
+
+    def _sum(
+        self, spark: SparkSession, ranges: Sequence[HourRange], round_id: int, *, is_anew: bool
+    ) -> None:
+        if not ranges and not is_anew:
+            return
+        verb = "replace" if is_anew else "merge"
+        events = self.space.read(spark, SPEND_EVENTS).where(is_within("occurred_at", ranges))
+        counted = self.counted(spark, events)
+        times, since = hours_text(ranges), _at(ranges[0][0] if ranges else 0)
+        self.space.write(f"{verb}_hourly", SPEND_HOURLY, hourly_spend(counted), times=times)
+        marks = {"round_id": F.lit(round_id), "before_usd": F.lit(0), "before_requests": F.lit(0)}
+        known = spark.createDataFrame(self.budgets, BUDGETS_SCHEMA)
+        hours = budget_hours(counted, known).withColumns(marks)
+        hours = conformed(hours, BUDGET_HOURLY)
+        self.space.write(f"{verb}_budget_hourly", BUDGET_HOURLY, hours, times=times)
+        summed = self.space.read(spark, BUDGET_HOURLY).where(is_within("hour", ranges))
+        changes = window_changes(summed, round_id).withColumns(
+            {**marks, "changed_at": F.lit(self.as_of).cast(TIMESTAMP)}
+        )
+        changes = conformed(changes, WINDOW_SPEND)
+        self.space.write(f"{verb}_window_spend", WINDOW_SPEND, changes, since=since)
+
+    def counted(self, spark: SparkSession, events: DataFrame) -> DataFrame:
+        """Return those of some events that are counted now."""
+        accepted = self.space.read(spark, SPEND_QUARANTINE).where("accepted_by IS NOT NULL")
+        return countable(events, self.as_of, None if accepted.isEmpty() else accepted)
+
+
+def _survey(
+    events: DataFrame, budgets: Iterable[BudgetRow], as_of: datetime
+) -> tuple[list[int], dict[str, int], bool]:
+    """Return the hours of a batch, the budgets nobody knows, and whether any event is bad."""
+    known = F.array(*(F.lit(row[0]) for row in budgets)).cast("array<string>")
+    seen = events.select(
+        F.unix_seconds(hour_of("occurred_at")).alias("hour"),
+        quarantine_reason(as_of).isNotNull().alias("is_bad"),
+        F.array_except("budget_ids", known).alias("unknown"),
+    ).distinct()
+    rows = seen.collect()  # at most the hours in one batch, times what few budgets are unknown
+    hours = sorted({int(row["hour"]) for row in rows})
+    unknown: dict[str, int] = {}
+    for row in rows:
+        for name in row["unknown"]:
+            unknown[name] = min(int(row["hour"]), unknown.get(name, int(row["hour"])))
+    return hours, unknown, any(row["is_bad"] for row in rows)
+
+
+def is_within(name: str, ranges: Iterable[HourRange]) -> Column:
+    """Filter a column by ranges of time, which let Delta skip files."""
+    is_inside = F.lit(False)
+    for start, end in ranges:
+        is_from = F.col(name) >= F.lit(datetime.fromtimestamp(start, UTC))
+        is_inside |= is_from & (F.col(name) < F.lit(datetime.fromtimestamp(end, UTC)))
+    return is_inside
+
+
+def hours_text(ranges: Iterable[HourRange]) -> str:
+    """Write as SQL that a target's row `t` is of one of some hours."""
+    parts = [f"t.hour >= {_at(start)} AND t.hour < {_at(end)}" for start, end in ranges]
+    return " OR ".join(parts) or "FALSE"
+
+
+def _at(seconds: int) -> str:
+    return time_literal(datetime.fromtimestamp(seconds, UTC))

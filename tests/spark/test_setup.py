@@ -1,0 +1,135 @@
+"""The job setup on real Delta: everything made once, older tables brought up to date."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
+from pyspark.sql import SparkSession
+
+from spendgate.adapters.delta_sink import DeltaSink
+from spendgate.adapters.event_rows import arrow_schema, event_table
+from spendgate.bootstrap import open_ledger
+from spendgate.config import Settings
+from spendgate.domain.event import CallFacts, Charge, DecisionRecord, SpendEvent
+from spendgate.domain.hold import EventKind
+from spendgate.domain.policy_tables import BUDGETS, PRICES
+from spendgate.domain.table import SPEND_EVENTS
+from spendgate.domain.table_list import ALL_TABLES, SINK_TABLES
+from spendgate.errors import HostError
+from spendgate.gateway.ports import EventBatch
+from spendgate.jobs import setup
+from spendgate.jobs.aggregate import run_job
+from spendgate.jobs.job_list import run_named
+from spendgate.jobs.job_run import JobRun
+from spendgate.jobs.table_space import TableSpace
+from spendgate.transforms.schemas import schema_text
+
+pytestmark = pytest.mark.spark
+
+NOW = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
+ADDED = ["adjustment_id", "adjusted_by", "reason"]
+FACTS = CallFacts(
+    1, NOW, {"org": "acme", "agent": "bot"}, "m", "m", "s", "global", "v1", "allow", ("bots",)
+)
+
+
+def event(number: int, cost_nano: int = 10**9) -> SpendEvent:
+    hold_id = f"r{number}#1"
+    return SpendEvent(
+        f"{hold_id}:1", hold_id, EventKind.SETTLED, NOW, FACTS, Charge(), cost_nano, cost_nano
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> JobRun:
+    budgets = tmp_path / "budgets.yml"
+    budgets.write_text(
+        "budgets:\n  - {id: bots, scope: {agent: '*'}, limit_usd: 10, window: day}\n"
+    )
+    settings = Settings(home=tmp_path, budgets_file=budgets)
+    open_ledger(settings).close()
+    return JobRun(settings, NOW)
+
+
+def test_setup_makes_all_tables_and_brings_those_of_the_first_release_up_to_date(
+    spark: SparkSession, run: JobRun
+) -> None:
+    folder = run.settings.delta_folder
+    rows = event_table([event(1)]).drop_columns(ADDED)
+    write_deltalake(folder / "spend_events", rows, name="spend_events")  # as 0.1.0 left it
+
+    first = setup.run(run)
+    again = setup.run(run)
+
+    made = sorted(table.name for table in ALL_TABLES if table is not SPEND_EVENTS)
+    assert sorted(first["tables_created"]) == made  # type: ignore[call-overload]  # plain JSON
+    assert first["columns_added"] == {"spend_events": ADDED}
+    constraints: Mapping[str, list[str]] = first["constraints_added"]  # type: ignore[assignment]  # plain JSON
+    assert set(constraints["spend_events"]) >= {"kind_known", "attempt_from_one"}
+    assert (first["problems"], again["problems"]) == ([], [])
+    assert [again[key] for key in ("tables_created", "columns_added", "constraints_added")] == [
+        [], {}, {},
+    ]  # fmt: skip
+    assert run.space.read(spark, BUDGETS).where("budget_id = 'bots'").count() == 1
+    assert run.space.read(spark, PRICES).count() > 100
+
+    # delta-rs appends to every sink table, constraints or not, and keeps to them.
+    refusal = DecisionRecord("d1", NOW, {"org": "acme"}, "m", "refuse", "budget_exhausted")
+    DeltaSink(folder).append("l", EventBatch(1, (event(2),), (refusal,)))
+    assert {
+        table.name: DeltaTable(folder / table.name).to_pyarrow_table().num_rows
+        for table in SINK_TABLES
+    } == {"spend_events": 2, "decisions": 1}
+    wrong = event_table([event(3)]).to_pylist()
+    wrong[0]["kind"] = "invented"
+    with pytest.raises(DeltaError, match="kind"):
+        write_deltalake(
+            folder / "spend_events",
+            pa.Table.from_pylist(wrong, schema=arrow_schema(SPEND_EVENTS)),
+            mode="append",
+        )
+
+
+@pytest.fixture
+def catalog(spark: SparkSession, run: JobRun, tmp_path: Path) -> Iterator[JobRun]:
+    yield replace(run, catalog="spark_catalog", schema="spend_test", volume=str(tmp_path / "files"))
+    spark.sql("DROP SCHEMA IF EXISTS spark_catalog.spend_test CASCADE")
+
+
+def test_the_jobs_run_over_a_catalog_and_its_functions_answer(
+    spark: SparkSession, catalog: JobRun
+) -> None:
+    with pytest.raises(HostError, match=r"SCHEMA_NOT_FOUND.*run the job setup"):
+        run_named("aggregate", catalog)
+    report = run_named("setup", catalog)
+    assert report["views_and_functions"] == ["budget_remaining", "budget_status", "spend_daily"]
+    now = datetime.now(UTC)
+    facts = replace(FACTS, occurred_at=now)
+    events = [replace(event(n), facts=facts, recorded_at=now) for n in (1, 2)]
+    table = "spark_catalog.spend_test.spend_events"
+    rows = event_table(events).to_pylist(maps_as_pydicts="strict")
+    values = [tuple(row[name] for name in SPEND_EVENTS.column_names) for row in rows]
+    frame = spark.createDataFrame(values, schema_text(SPEND_EVENTS))
+    frame.write.format("delta").mode("append").saveAsTable(table)
+
+    made = run_job(replace(catalog, as_of=now))
+    repeated = run_job(replace(catalog, as_of=now))
+
+    assert (made["batches"], repeated["batches"]) == (1, 0)
+    assert made["problems"] == []
+    schema = "spark_catalog.spend_test"
+    remaining = f"{schema}.budget_remaining('agent', 'bot') AS remaining"
+    status = f"{schema}.budget_status('agent', 'bot') AS status"
+    none = f"{schema}.budget_status('agent', 'nobody') AS none"
+    row = spark.sql(f"SELECT {remaining}, {status}, {none}").collect()[0]
+    assert tuple(row) == (Decimal(8), "ok", None)
+    daily = spark.sql(f"SELECT day, agent_id, requests, cost_usd FROM {schema}.spend_daily")
+    assert [tuple(one) for one in daily.collect()] == [(now.date(), "bot", 2, Decimal(2))]
+    assert TableSpace(catalog="main").is_unity
+    assert not catalog.space.is_unity
