@@ -180,6 +180,6 @@ def test_the_job_tells_each_alert_once_and_notes_in_the_table_who_knows(
     (waiting,) = ledger.deliveries.claim(NOW + timedelta(hours=1), NOW + timedelta(hours=2), 9)
     ledger.deliveries.end(waiting.delivery_id, NOW)
     again = alert(replace(run, as_of=NOW + timedelta(hours=1)), policy)
-    assert (again["alerts_new"], again["problems"]) == (0, [])
+    assert (again["alerts_new"], "problems" in again) == (0, False)
     assert standing()[0] == ("life", "sent", 2, None)
     ledger.close()

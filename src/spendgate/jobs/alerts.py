@@ -64,13 +64,14 @@ def alert(run: JobRun, policy: Policy) -> Report:
         standings = standings_of(ledger.deliveries, policy, pending)
         dead = ledger.deliveries.counts().get(DEAD, 0)
     note_standings(spark, space, standings, run.as_of)
-    return {
+    report: dict[str, object] = {
         "alerts_new": count,
         "alerts_sent": told.sent,
         "alerts_put_off": told.put_off,
         "alerts_dead": dead,
-        "problems": list(told.problems),
     }
+    # Without any, the key is left to the job that this is part of.
+    return {**report, "problems": list(told.problems)} if told.problems else report
 
 
 def add_alerts(

@@ -4,7 +4,8 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.message import Message
@@ -71,22 +72,24 @@ def serve(place: Place, context: ssl.SSLContext | None = None) -> ThreadingHTTPS
     return server
 
 
-@pytest.fixture
-def place() -> Iterator[Place]:
-    one = Place()
-    server = serve(one)
+@contextmanager
+def running(one: Place, context: ssl.SSLContext | None = None) -> Generator[Place]:
+    server = serve(one, context)
     yield one
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with running(Place()) as one:
+        yield one
 
 
 @pytest.fixture
 def other_place() -> Iterator[Place]:
-    one = Place()
-    server = serve(one)
-    yield one
-    server.shutdown()
-    server.server_close()
+    with running(Place()) as one:
+        yield one
 
 
 @pytest.fixture
@@ -118,11 +121,8 @@ def tls_place(tmp_path: Path) -> Iterator[Place]:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
-    one = Place(scheme="https")
-    server = serve(one, context)
-    yield one
-    server.shutdown()
-    server.server_close()
+    with running(Place(scheme="https"), context) as one:
+        yield one
 
 
 class _Mailbox(MessageHandler):
