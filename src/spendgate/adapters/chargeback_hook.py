@@ -94,9 +94,11 @@ def send_statement(
     headers = {"content-type": CONTENT_TYPE, "idempotency-key": name}
     with new_client() as client:
         for wait_seconds in (*WAITS_SECONDS, None):
-            error = post_signed(client, place, key, name, body, clock(), headers)
-            if error is None or wait_seconds is None:
-                return error
+            failure = post_signed(client, place, key, name, body, clock(), headers)
+            if failure is None:
+                return None
+            if wait_seconds is None or not failure.is_down:
+                return failure.said
             rest(wait_seconds)
     raise AssertionError("the last try has returned")
 

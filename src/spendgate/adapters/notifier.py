@@ -1,6 +1,7 @@
 """Bring alerts to one place: a message by apprise, or a signed event for each."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib import import_module
@@ -17,6 +18,9 @@ from spendgate.domain.notifier import NotifierKind, NotifierSpec
 from spendgate.errors import CredentialsError
 
 MESSAGE_SECONDS = 20.0
+PLACE_SECONDS = 120.0
+"""How long one place may take for all its events, far below the life of a claim."""
+_SLOW = "takes its events too slowly; the rest waits"
 GRAVE = frozenset({AlertKind.OVERRUN, AlertKind.HARD_STOP, AlertKind.DRIFT})
 _NO_APPRISE = "messages need apprise: install spendgate[alerts]"
 
@@ -69,16 +73,19 @@ class Notifier:
         return None if is_sent else "doesn't take the message"
 
     def _events(self, place: SecretStr, key: bytes, alerts: Sequence[Alert]) -> list[str | None]:
-        """Send each; after one that fails the place isn't asked again, so that nobody waits."""
+        """Send each; a place that is down, or slow, isn't asked for the rest, so nobody waits."""
         answers: list[str | None] = []
         headers = {"content-type": CONTENT_TYPE}
+        until = time.monotonic() + PLACE_SECONDS
         with new_client() as client:
             for alert in alerts:
                 body = event_of(alert, self._source)
-                error = post_signed(
+                failure = post_signed(
                     client, place, key, alert.alert_id, body, self._clock(), headers
                 )
-                answers.append(error)
-                if error is not None:
+                answers.append(None if failure is None else failure.said)
+                if failure is not None and failure.is_down:
+                    return answers + [failure.said] * (len(alerts) - len(answers))
+                if time.monotonic() > until:
                     break
-        return answers + [answers[-1]] * (len(alerts) - len(answers))
+        return answers + [_SLOW] * (len(alerts) - len(answers))

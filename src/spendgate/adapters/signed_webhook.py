@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import httpx
@@ -17,6 +18,16 @@ from pydantic import SecretStr
 KEY_PREFIX = "whsec_"
 KEY_BYTES_MIN = 16
 TIMEOUT_SECONDS = 10.0
+_LATER = frozenset({401, 403, 404, 408, 410, 429})
+"""What a place answers whatever the event; another 4xx is about this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an event didn't arrive, without the address; `is_down` if others wouldn't either."""
+
+    said: str
+    is_down: bool
 
 
 def signature(key: bytes, event_id: str, timestamp: int, body: bytes) -> str:
@@ -53,8 +64,8 @@ def post_signed(
     body: bytes,
     at: datetime,
     headers: Mapping[str, str],
-) -> str | None:
-    """Send one event; return None, or why it didn't arrive, without the address.
+) -> Failure | None:
+    """Send one event; return None, or why it didn't arrive.
 
     A redirect isn't followed: it would lead to where nobody has said that events go.
     """
@@ -70,8 +81,10 @@ def post_signed(
         ) as answer:
             status = answer.status_code
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as error:
-        return f"can't be reached: {type(error).__name__}"
-    return None if 200 <= status < 300 else f"answers {status}"
+        return Failure(f"can't be reached: {type(error).__name__}", is_down=True)
+    if 200 <= status < 300:
+        return None
+    return Failure(f"answers {status}", is_down=status >= 500 or status in _LATER)
 
 
 def new_client() -> httpx.Client:

@@ -93,7 +93,12 @@ def tell_due(
     known = {one.name: one for one in notifiers}
 
     def tell(route: str) -> list[str | None]:
-        return _sent(route, by_route[route], known, sender)
+        try:
+            return _sent(route, by_route[route], known, sender)
+        except Exception as error:  # noqa: BLE001 - whatever a service's plug-in raises
+            # The other places must still be noted, or they would be told again. It is a problem of
+            # the report, and this place is tried again.
+            return [f"fails with {type(error).__name__}"] * len(by_route[route])
 
     with ThreadPoolExecutor(PLACES_AT_ONCE, thread_name_prefix="spendgate-tell") as threads:
         answers = list(threads.map(tell, by_route))

@@ -20,7 +20,7 @@ from spendgate.domain.notifier import taking
 from spendgate.domain.table import INT, STRING, TIMESTAMP
 from spendgate.jobs.table_space import TableSpace
 
-PENDING_MAX = 1000
+PENDING_MAX = 5000
 """Alerts that one run takes on, the oldest first; the rest waits for the next run."""
 STANDING_SCHEMA = (
     f"alert_id {STRING}, status {STRING}, attempts {INT}, sent_at {TIMESTAMP}, "

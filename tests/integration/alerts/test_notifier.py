@@ -168,6 +168,15 @@ def test_a_refusing_webhook_isnt_asked_again_for_the_rest(
     assert len(place.received) == 1
 
 
+def test_an_event_that_is_refused_by_itself_holds_no_other_up(
+    monkeypatch: pytest.MonkeyPatch, place: Place
+) -> None:
+    place.status = 422
+
+    assert send(monkeypatch, place.url, STOP, STOP, kind="webhook") == ["answers 422"] * 2
+    assert len(place.received) == 2
+
+
 @pytest.mark.parametrize(
     ("key", "said"),
     [

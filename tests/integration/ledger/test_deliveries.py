@@ -124,6 +124,21 @@ def test_a_route_without_a_notifier_is_a_problem_and_waits_for_one(
     assert store.states(["a1@pager"])["a1@pager"].error == NO_NOTIFIER
 
 
+def test_a_sender_that_breaks_is_a_problem_of_its_place_alone(store: StoredDeliveries) -> None:
+    class Broken(Places):
+        def send(self, notifier: NotifierSpec, alerts: Sequence[Alert]) -> list[str | None]:
+            if notifier.name == "bills":
+                raise OSError("s3cret")
+            return super().send(notifier, alerts)
+
+    store.add([(FULL, ("chat", "bills"))], NOON)
+
+    told = tell(store, Broken())
+
+    assert (told.sent, told.put_off) == (1, 1)
+    assert told.problems == ("notifier 'bills': fails with OSError",)
+
+
 def test_the_waits_double_up_to_six_hours() -> None:
     assert [wait_after(n).total_seconds() for n in (1, 2, 3, 9, 10, 13)] == [
         60, 120, 240, 15_360, 21_600, 21_600
