@@ -40,7 +40,8 @@ class Settings(BaseSettings):
 
     ledger_url: str | None = Field(default=None, repr=False)
     """Where money is held; None means `sqlite:///<home>/ledger.db`. Hosts on many machines share
-    `postgresql://…` or `lakebase://projects/…/branches/…/endpoints/…`."""
+    `postgresql://…` or `lakebase://projects/…/branches/…/endpoints/…`; `secret:SCOPE/KEY` names a
+    secret of the workspace that holds the URL."""
 
     budgets_file: Path | None = None
     """The policy file; None: the ledger's own rows, or the `BUDGET_*` default if it has none."""

@@ -55,7 +55,10 @@ def test_the_app_is_deployed_only_where_somebody_includes_it():
 
 def test_an_own_postgres_takes_the_lakebase_away():
     documents = {file: document for file, document in DOCUMENTS.items() if "lakebase/" not in file}
-    own = mutated(documents, _set(MAIN, "variables.ledger_url.default", "postgresql://db/spend"))
+    own = mutated(
+        documents,
+        _set(MAIN, "variables.ledger_url.default", "secret:spendgate-credentials/ledger-url"),
+    )
     bundle = bundle_of(own, "prod")
 
     assert [line for check in CHECKS for line in check(bundle)] == []

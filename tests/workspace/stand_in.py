@@ -68,6 +68,8 @@ class Workspace:
         self.invoke: Callable[[str, Request], Answer] = lambda name, request: MISSING
         """Answers a call of a serving endpoint, or of a path of all of them."""
         self.mint: Callable[[], str] = lambda: "database-token"
+        self.before: Callable[[Request], None] = lambda request: None
+        """Called with each request before it is answered; may wait."""
         workspace = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -121,6 +123,7 @@ class Workspace:
 
     def _answer(self, request: Request) -> Answer:
         self.requests.append(request)
+        self.before(request)
         if any(request.path.startswith(one) for one in self.state.denied):
             return DENIED
         signed = request.headers.get("Authorization", "")

@@ -36,7 +36,7 @@ def parse_postgres_url(url: str) -> dict[str, str]:
 def shown_url(url: str) -> str:
     """Return a ledger URL without anything that may be secret."""
     scheme, separator, _ = url.partition("://")
-    if scheme == "lakebase":
+    if scheme == "lakebase" or url.startswith("secret:"):
         return url
     with suppress(HostError):
         if url.startswith(POSTGRES_SCHEMES):

@@ -1,10 +1,7 @@
 """Secrets that a policy refers to: an environment variable, a file, a secret of the workspace."""
 
 import base64
-import binascii
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from pydantic import SecretStr
 
@@ -12,6 +9,7 @@ from spendgate.config import secret_named
 from spendgate.errors import CredentialsError
 
 SECRET_BYTES_MAX = 16_384
+WORKSPACE_SECONDS = 10.0
 
 
 def read_secret(reference: str, what: str) -> SecretStr:
@@ -48,11 +46,13 @@ def _from_file(path: str, what: str) -> str:
 
 def _from_workspace(place: str, what: str) -> str:
     scope, _, key = place.partition("/")
-    sdk: Any = import_module("databricks.sdk")  # Any: half a second to load, so only where needed
+    # Half a second to load, so only where needed.
+    from spendgate.adapters.workspace import SDK_ERRORS, workspace_client  # noqa: PLC0415
+
     try:
-        value = sdk.WorkspaceClient().secrets.get_secret(scope, key).value or ""
+        value = workspace_client(WORKSPACE_SECONDS).secrets.get_secret(scope, key).value or ""
         return base64.b64decode(value, validate=True).decode()
-    except (ValueError, OSError, binascii.Error, sdk.errors.DatabricksError) as error:
+    except SDK_ERRORS as error:
         # Their messages may name hosts and tokens.
         raise CredentialsError(
             f"{what}: the workspace doesn't give its secret: {type(error).__name__}"

@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from spendgate.adapters.postgres_ledger import PostgresLedger
 from spendgate.adapters.postgres_store import PostgresStore, PostgresTerms
 from spendgate.adapters.postgres_url import POSTGRES_SCHEMES, parse_postgres_url
+from spendgate.adapters.secret_reference import read_secret
 from spendgate.config import Settings
-from spendgate.errors import HostError
+from spendgate.errors import CredentialsError, HostError, LedgerUnavailableError
 
 LAKEBASE_SCHEME = "lakebase://"
+SECRET_SCHEME = "secret:"  # noqa: S105 - a scheme
+"""A URL with a password, kept in a secret scope of the workspace."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +39,11 @@ def open_shared_ledger(settings: Settings) -> PostgresLedger:
 
 def _parameters(settings: Settings) -> Callable[[], Mapping[str, str]]:
     url, seconds = settings.ledger_location, settings.ledger_timeout_seconds
+    if url.startswith(SECRET_SCHEME):
+        try:
+            url = read_secret(url, "the ledger's URL").get_secret_value()
+        except CredentialsError as error:
+            raise LedgerUnavailableError(str(error)) from None
     if url.startswith(POSTGRES_SCHEMES):
         given = parse_postgres_url(url)
         return lambda: given
@@ -54,5 +63,5 @@ def _parameters(settings: Settings) -> Callable[[], Mapping[str, str]]:
     scheme = url.partition(":")[0] if ":" in url else ""
     raise HostError(
         f"ledger URL scheme {scheme!r} isn't known; use sqlite:///path/ledger.db, "
-        "postgresql://… or lakebase://…"
+        "postgresql://…, lakebase://… or secret:SCOPE/KEY"
     )

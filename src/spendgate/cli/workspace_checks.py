@@ -18,12 +18,13 @@ from spendgate.bootstrap import utc_now
 from spendgate.cli.checks import Check, Status
 from spendgate.cli.workspace_names import WAREHOUSE, Choices, Deployment, deployment_of
 
-SECONDS = 20.0
+SECONDS = 15.0
 """How long the workspace may take for one check."""
 CLI_VERSION_MIN = (1, 12)
 _SHOWN_MAX = 8
 _EVERYBODY = "account users"
 _ALL = "ALL_PRIVILEGES"
+_NOBODY = "cannot configure default credentials"
 Look = Callable[[WorkspaceClient, Deployment], list[Check]]
 
 
@@ -32,7 +33,7 @@ def run_workspace_checks(choices: Choices, *, seconds: float = SECONDS) -> list[
     wait = BoundedWait(seconds)
 
     def sign_in() -> tuple[WorkspaceClient, Deployment]:
-        client = workspace_client(seconds / 2)
+        client = workspace_client(seconds / 3)  # it looks the host up first, which may fail
         me = client.current_user.me()
         return client, deployment_of(choices, me.user_name or "", me.id or "")
 
@@ -43,7 +44,8 @@ def run_workspace_checks(choices: Choices, *, seconds: float = SECONDS) -> list[
             "`databricks auth login --host https://…`, then DATABRICKS_CONFIG_PROFILE; "
             "`databricks auth profiles` lists those there are"
         )
-        return [_cli(), Check("credentials", Status.FAIL, sdk_reason(error), way_out)]
+        said = "no profile, or no host and credentials" if _NOBODY in str(error) else None
+        return [_cli(), Check("credentials", Status.FAIL, said or sdk_reason(error), way_out)]
     found = [
         _cli(),
         Check("credentials", Status.OK, f"{names.user} at {client.config.host}"),

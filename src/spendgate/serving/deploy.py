@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def deploy_parser() -> argparse.ArgumentParser:
     """Return the parser of the tasks' parameters; the bundle's resources are checked by it."""
-    parser = argparse.ArgumentParser(prog="spendgate-deploy", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="spendgate-deploy", description="Make what a deployment lacks."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     made = commands.add_parser("secrets", help="make the secrets that the scope lacks")
     made.add_argument("--scope", required=True, help="the bundle's own secret scope")

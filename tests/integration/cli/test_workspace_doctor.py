@@ -179,11 +179,14 @@ def test_a_missing_profile_and_a_workspace_that_isnt_there_are_told_soon(
         monkeypatch.delenv(name)
     monkeypatch.setenv("DATABRICKS_CONFIG_PROFILE", "nobody")
     missing = run_workspace_checks(CHOICES, seconds=2)[-1]
+    monkeypatch.delenv("DATABRICKS_CONFIG_PROFILE")
+    nothing = run_workspace_checks(CHOICES, seconds=2)[-1]
 
-    assert [one.status for one in (unreachable, missing)] == [Status.FAIL] * 2
+    assert [one.status for one in (unreachable, missing, nothing)] == [Status.FAIL] * 3
     assert "databricks auth login" in missing.way_out
     assert "\n" not in missing.detail + unreachable.detail
-    assert "nobody" in missing.detail
+    assert "has no nobody profile" in missing.detail
+    assert nothing.detail == "no profile, or no host and credentials"
 
 
 def test_the_command_takes_the_bundle_s_own_variables(

@@ -1,16 +1,16 @@
 """Lakebase through the unmodified SDK: a workspace on loopback mints tokens that a real server asks
 for as passwords."""
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
+from tests.workspace.stand_in import CLIENT_SECRET, Request
+from tests.workspace.stand_in import Workspace as StandIn
 
 from spendgate.adapters.lakebase import (
     LakebaseAddress,
@@ -20,7 +20,7 @@ from spendgate.adapters.lakebase import (
 from spendgate.adapters.postgres_ledger import PostgresLedger
 from spendgate.adapters.postgres_store import PostgresStore, PostgresTerms
 from spendgate.adapters.workspace import workspace_client
-from spendgate.bootstrap import open_ledger
+from spendgate.bootstrap import open_ledger, shown_ledger
 from spendgate.config import Settings
 from spendgate.domain.decision import Granted, Refused
 from spendgate.domain.event import Charge
@@ -38,69 +38,24 @@ ENDPOINT = "projects/spend/branches/production/endpoints/primary"
 CLIENT_ID = "0000-service-principal"
 
 
-class Workspace:
-    """OAuth, the endpoint's host and database tokens, as the REST API answers them."""
+class Workspace(StandIn):
+    """The stand-in, whose database tokens a real server takes as passwords."""
 
     def __init__(self, server: "PostgresServer") -> None:
+        super().__init__()
         self.role = f"sp{os.urandom(4).hex()}"
         self.tokens: list[str] = []
-        self.refuses = False
-        self.host: str | None = str(server.folder)
         self.answers = threading.Event()
         self.answers.set()
+        self.state.lakebase[ENDPOINT] = str(server.folder)
+        self.mint = self._mint
+        self.before = self._wait
         self._server = server
         server.ask_for_passwords_of(self.role, "never used")
-        workspace = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self._answer(*workspace.get(self.path))
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                self._answer(*workspace.post(self.path, body, dict(self.headers)))
-
-            def _answer(self, status: int, body: dict[str, Any]) -> None:
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
-        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
-        self._thread.start()
-
-    def get(self, path: str) -> tuple[int, dict[str, Any]]:
-        if path == "/.well-known/databricks-config":
-            return 200, {"oidc_endpoint": f"{self.url}/oidc"}
-        if path == "/oidc/.well-known/oauth-authorization-server":
-            return 200, {
-                "authorization_endpoint": f"{self.url}/oidc/v1/authorize",
-                "token_endpoint": f"{self.url}/oidc/v1/token",
-            }
-        if path == f"/api/2.0/postgres/{ENDPOINT}":
-            return 200, {"name": ENDPOINT, "status": {"hosts": {"host": self.host}}}
-        return 404, {"error_code": "NOT_FOUND", "message": f"there is no {path}"}
-
-    def post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        if path == "/oidc/v1/token":
+    def _wait(self, request: Request) -> None:
+        if request.path == "/oidc/v1/token":
             self.answers.wait(60)
-            return 200, {"access_token": "oauth", "token_type": "Bearer", "expires_in": 3600}
-        if (
-            path == "/api/2.0/postgres/credentials"
-            and headers.get("Authorization") == "Bearer oauth"
-        ):
-            if self.refuses:
-                return 403, {"error_code": "PERMISSION_DENIED", "message": "not on this project"}
-            assert json.loads(body)["endpoint"] == ENDPOINT
-            return 200, {"token": self._mint(), "expire_time": "2030-01-01T00:00:00Z"}
-        return 404, {"error_code": "NOT_FOUND", "message": f"there is no {path}"}
 
     def _mint(self) -> str:
         """Make a token that the database takes, and none before it any more."""
@@ -111,9 +66,7 @@ class Workspace:
 
     def close(self) -> None:
         self.answers.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().close()
 
 
 @pytest.fixture
@@ -136,7 +89,7 @@ def credentials(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the environment of a host holds."""
     monkeypatch.setenv("DATABRICKS_HOST", workspace.url)
     monkeypatch.setenv("DATABRICKS_CLIENT_ID", CLIENT_ID)
-    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", "sp-secret")
+    monkeypatch.setenv("DATABRICKS_CLIENT_SECRET", CLIENT_SECRET)
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", os.devnull)
 
 
@@ -173,18 +126,18 @@ def test_each_new_connection_has_a_token_of_its_own(workspace: Workspace, databa
 def test_a_workspace_that_refuses_is_unavailable_and_shows_no_secret(
     workspace: Workspace, database: str
 ) -> None:
-    workspace.refuses = True
+    workspace.state.denied.add("/api/2.0/postgres/credentials")
 
     with pytest.raises(LedgerUnavailableError) as caught:
         open_ledger(settings(f"lakebase://{ENDPOINT}?database={database}"))
 
-    assert "not on this project" in str(caught.value)
-    assert "sp-secret" not in str(caught.value)
+    assert "you may not" in str(caught.value)
+    assert CLIENT_SECRET not in str(caught.value)
 
 
 @pytest.mark.usefixtures("credentials")
 def test_an_endpoint_without_a_host_is_unavailable(workspace: Workspace) -> None:
-    workspace.host = None
+    workspace.state.lakebase[ENDPOINT] = ""
 
     with pytest.raises(LedgerUnavailableError, match="no host"):
         open_ledger(settings(f"lakebase://{ENDPOINT}"))
@@ -209,10 +162,6 @@ def test_a_workspace_that_is_down_is_unavailable_soon(workspace: Workspace) -> N
 
     with pytest.raises(LedgerUnavailableError, match="no token for Lakebase"):
         LakebaseParameters(LakebaseAddress(ENDPOINT, user="u"), lambda: client)()
-
-    workspace._http = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    workspace._thread = threading.Thread(target=workspace._http.serve_forever, daemon=True)
-    workspace._thread.start()
 
 
 @pytest.mark.usefixtures("credentials")
@@ -255,6 +204,22 @@ def test_an_injected_client_serves_the_ledger_too(workspace: Workspace, database
     assert ledger.policy_version() == 1
     assert len(made) == 1
     ledger.close()
+
+
+def test_a_url_can_be_a_secret_of_the_workspace(
+    workspace: Workspace, postgres: "PostgresServer", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in workspace.environment().items():
+        monkeypatch.setenv(name, value)
+    workspace.state.scopes["money"] = {"ledger-url": postgres.new_database()}
+
+    ledger = open_ledger(settings("secret:money/ledger-url"))
+    assert ledger.policy_version() == 1
+    ledger.close()
+
+    with pytest.raises(LedgerUnavailableError, match="the ledger's URL: the workspace doesn't"):
+        open_ledger(settings("secret:money/another"))
+    assert shown_ledger(settings("secret:money/ledger-url")) == "secret:money/ledger-url"
 
 
 @pytest.mark.parametrize(
