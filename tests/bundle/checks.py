@@ -18,14 +18,11 @@ from tests.bundle.kinds import OUTPUTS, unknown_kinds_and_fields
 from tests.bundle.quartz import quartz_problem
 
 from spendgate.adapters.workspace_secrets import GIVEN, MADE
-from spendgate.jobs.job_list import JOBS
 
 PARSERS = {
     "spendgate-job": ("spendgate.jobs.entry", "job_parser"),
     "spendgate-deploy": ("spendgate.serving.deploy", "deploy_parser"),
 }
-# Jobs whose code isn't there yet; their parameters are checked as those of one that is.
-COMING = frozenset({"setup"}) - JOBS.keys()
 _SECRET = re.compile(r"\{\{secrets/([^/]+)/([^/}]+)\}\}")
 _PARAMETER = re.compile(r"\{\{job\.parameters\.(\w+)\}\}")
 _SINGULAR = {"registries": "registry", "branches": "branch"}
@@ -59,7 +56,17 @@ def _resource_references(one: Resource) -> Iterator[tuple[str, str, str]]:
 
 
 def _has_field(target: Resource, field: str) -> bool:
-    return field in OUTPUTS.get(target.kind, frozenset()) or field in target.value
+    if field in OUTPUTS.get(target.kind, frozenset()):
+        return True
+    place: Any = target.value
+    for text in re.findall(r"[^.\[\]]+", field):
+        if isinstance(place, list):
+            place = dict(enumerate(place))
+        step = int(text) if text.isdecimal() else text
+        if not isinstance(place, dict) or step not in place:
+            return False
+        place = place[step]
+    return True
 
 
 def loops(bundle: Bundle) -> list[str]:
@@ -173,8 +180,6 @@ def _refusal(entry_point: str, texts: list[str]) -> str | None:
 
     for one in (parser, *_parsers_below(parser)):
         one.error = refuse  # type: ignore[assignment, method-assign]  # instead of exiting
-    if texts and texts[0] in COMING:
-        texts = ["drain", *texts[1:]]
     try:
         parser.parse_args(texts)
     except _RefusedError as error:
@@ -294,6 +299,12 @@ def risky_resources(bundle: Bundle) -> list[str]:
         for one in bundle.of("jobs")
         if "run_as" not in one.value
     ]
+    granted = {one.name for one in bundle.resources if one.raw.get("grants")}
+    for one in bundle.of("job_runs"):
+        awaited = {
+            owner for _, owner, field in _resource_references(one) if field.startswith("grants[")
+        }
+        problems += [f"{one.name}: doesn't wait for the grants of {r}" for r in granted - awaited]
     for one in bundle.of("model_serving_endpoints"):
         (entity,) = one.value["config"]["served_entities"]
         if "ai_gateway" in one.value:

@@ -298,6 +298,21 @@ MISTAKES: dict[str, tuple[Callable[[Documents], None], str]] = {
         _drop(DRAIN, "resources.jobs.drain.run_as"),
         "runs as whoever deploys it",
     ),
+    "a setup before its grants": (
+        _drop(
+            "resources/first_setup.job_run.yml",
+            "resources.job_runs.first_setup.job_parameters.schema_granted_to",
+        ),
+        "doesn't wait for the grants of schemas.spend",
+    ),
+    "a grant that isn't there": (
+        _set(
+            "resources/first_setup.job_run.yml",
+            "resources.job_runs.first_setup.job_parameters.schema_granted_to",
+            "${resources.schemas.spend.grants[1].principal}",
+        ),
+        "has no such field: grants[1].principal",
+    ),
     "an endpoint that sleeps": (
         _set(MAIN, "variables.scale_to_zero.default", True),
         "sleeps in production",
