@@ -8,6 +8,7 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from spendgate.adapters.event_rows import arrow_schema
 from spendgate.adapters.statements import statements
 from spendgate.adapters.table_ddl import check_statements, create_statement, view_statements
 from spendgate.domain import budget, decision, hold, price, quarantine_table
@@ -119,3 +120,8 @@ def test_views_and_functions_are_made_in_the_schema() -> None:
         assert isinstance(tree, exp.Create)
         assert f"`c`.`s`.{name}" in text
         assert "COMMENT" in text
+
+
+@pytest.mark.parametrize("table", ALL_TABLES, ids=lambda table: table.name)
+def test_every_column_has_an_arrow_type(table: Table) -> None:
+    assert arrow_schema(table).names == list(table.column_names)

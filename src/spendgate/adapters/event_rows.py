@@ -3,6 +3,7 @@
 # pyright: basic
 # pyarrow ships no types, so that strict mode would only report that.
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -13,14 +14,12 @@ from spendgate.domain.money import to_decimal
 from spendgate.domain.scope import Dimension
 from spendgate.domain.table import (
     BIGINT,
+    BOOLEAN,
     DECISIONS,
     DOUBLE,
     INT,
-    MONEY,
-    MONEY_SUM,
     SPEND_EVENTS,
     STRING,
-    TEXT_ARRAY,
     TEXT_MAP,
     TIMESTAMP,
     Table,
@@ -31,12 +30,21 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     INT: pa.int32(),
     BIGINT: pa.int64(),
     DOUBLE: pa.float64(),
+    BOOLEAN: pa.bool_(),
     TIMESTAMP: pa.timestamp("us", tz="UTC"),
-    MONEY: pa.decimal128(18, 9),
-    MONEY_SUM: pa.decimal128(28, 9),
     TEXT_MAP: pa.map_(pa.string(), pa.string()),
-    TEXT_ARRAY: pa.list_(pa.string()),
 }
+_DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
+_ARRAY = re.compile(r"array<(.+)>")
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """Return the Arrow type of a column's SQL type."""
+    if decimal := _DECIMAL.fullmatch(name):
+        return pa.decimal128(int(decimal[1]), int(decimal[2]))
+    if array := _ARRAY.fullmatch(name):
+        return pa.list_(arrow_type(array[1]))
+    return _ARROW_TYPES[name]
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -44,7 +52,7 @@ def arrow_schema(table: Table) -> pa.Schema:
     return pa.schema(
         pa.field(
             column.name,
-            _ARROW_TYPES[column.type],
+            arrow_type(column.type),
             nullable=not column.is_required,
             metadata={"comment": column.comment},
         )

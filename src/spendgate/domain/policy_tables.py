@@ -1,6 +1,7 @@
 """The Delta tables that people edit in SQL: budgets with their raises, and dated prices."""
 
 from spendgate.domain.table import (
+    BOOLEAN,
     DOUBLE,
     INT,
     MONEY,
@@ -13,7 +14,6 @@ from spendgate.domain.table import (
     Table,
 )
 
-BOOLEAN = "boolean"
 FRACTIONS = "array<double>"
 
 
