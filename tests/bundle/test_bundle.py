@@ -19,6 +19,7 @@ from tests.bundle.documents import (
 from tests.bundle.quartz import quartz_problem
 
 from spendgate import __version__
+from spendgate.adapters.workspace_secrets import GIVEN, MADE
 
 DOCUMENTS = read_documents()
 DESIGN_JOBS = {
@@ -71,6 +72,14 @@ def test_a_release_is_built_under_one_name():
     assert "version" not in project.get("dynamic", ())
     assert project["version"] == __version__
     assert DOCUMENTS[MAIN]["artifacts"]["wheel"]["build"] == "uv build --wheel"
+
+
+def test_the_page_about_it_names_every_secret_and_the_doctor_s_command():
+    page = (ROOT / "docs/deploy.md").read_text("utf-8")
+
+    assert [name for name in (*MADE, *GIVEN) if f"`{name}`" not in page] == []
+    assert "spendgate doctor --workspace" in page
+    assert "spendgate doctor --workspace" in (ROOT / "README.md").read_text("utf-8")
 
 
 def _at(documents: Documents, file: str, path: str) -> tuple[Any, Any]:

@@ -189,7 +189,7 @@ def test_a_broken_model_fails_its_trial(tmp_path: Path):
     [
         ("none", "given", None, "databricks secrets create-scope none"),
         ("s", "given", "/api/2.0/secrets/put", "put-acl s tester@acme.com WRITE"),
-        ("s", "given", "/api/2.0/secrets", "put-acl given tester@acme.com READ"),
+        ("s", "given", "/api/2.0/secrets", "put-acl s tester@acme.com WRITE"),
         ("s", "none", None, "databricks secrets create-scope none"),
         ("s", "s", None, "databricks secrets put-secret s client-secret"),
     ],
