@@ -1,4 +1,4 @@
-"""Run all benchmarks: `make bench`, or `python -m bench ledger shared serving burst forecast`.
+"""Run all benchmarks: `make bench`, or `python -m bench ledger shared serving app burst forecast`.
 
 `python -m bench scale` takes half an hour and disk, so that it runs only when it is named.
 """
@@ -10,12 +10,13 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from bench import burst, forecast, ledger, scale, serving, shared_ledger
+from bench import app, burst, forecast, ledger, scale, serving, shared_ledger
 
 _ALL = {
     "ledger": ledger.run,
     "shared": shared_ledger.run,
     "serving": serving.run,
+    "app": app.run,
     "burst": burst.run,
     "forecast": forecast.run,
 }

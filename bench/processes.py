@@ -16,20 +16,23 @@ READY_SECONDS = 120.0
 
 @contextmanager
 def running(
-    arguments: Sequence[str], ready_url: str, environment: Mapping[str, str] | None = None
-) -> Generator[None]:
-    """Run `python …` until the block ends."""
+    arguments: Sequence[str],
+    ready_url: str,
+    environment: Mapping[str, str] | None = None,
+    program: str = sys.executable,
+) -> Generator[int]:
+    """Run `python …`, or another program, until the block ends; yields its pid."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SPENDGATE_")}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [program, *arguments],
             env={**kept, **(environment or {})},
             stdout=log,
             stderr=log,
         )
         try:
             _wait(process, ready_url)
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait(60)

@@ -27,12 +27,17 @@ _BODY = {
         "user": "u-17", "session": "s-9", "task": "t-3",
     },
 }  # fmt: skip
-_BUDGETS = {
-    "budgets": [
-        {"id": f"{name}-day", "scope": {name: "*"}, "limit_usd": 1000, "window": "day"}
-        for name in ("org", "team", "agent", "user", "session", "task")
-    ]
-}
+
+
+def budgets_of_a_day() -> dict[str, object]:
+    """Return a policy with a budget a day for each value of the six dimensions."""
+    names = ("org", "team", "agent", "user", "session", "task")
+    return {
+        "budgets": [
+            {"id": f"{name}-day", "scope": {name: "*"}, "limit_usd": 1000, "window": "day"}
+            for name in names
+        ]
+    }
 
 
 def run() -> dict[str, object]:
@@ -59,7 +64,7 @@ def run() -> dict[str, object]:
 def _targets(home: Path) -> Generator[dict[str, str]]:
     model = _save_echo(home / "echo")
     budgets = home / "budgets.yml"
-    budgets.write_text(json.dumps(_BUDGETS))
+    budgets.write_text(json.dumps(budgets_of_a_day()))
     upstream = f"http://127.0.0.1:{(port := free_port())}"
     simulator = ["-m", "spendgate.simulator", "--port", str(port)]
     echo, forwarding, gate = free_port(), free_port(), free_port()

@@ -31,6 +31,7 @@ from spendgate.gateway.terms import Terms
 
 if TYPE_CHECKING:
     from spendgate.adapters.async_openai_upstream import AsyncOpenAIUpstream
+    from spendgate.adapters.delta_sink import DeltaSink
     from spendgate.adapters.model_server import ModelServer
     from spendgate.adapters.openai_upstream import OpenAIUpstream
     from spendgate.adapters.upstream_pools import AsyncUpstreamPools, UpstreamPools
@@ -273,18 +274,27 @@ def build_caller(settings: Settings) -> Callable[[], Mapping[str, str]] | None:
     return DatabricksCaller(timeout_seconds=settings.caller_timeout_seconds)
 
 
-def drain_outbox(ledger: StoredLedger, settings: Settings) -> FlushReport | None:
+def drain_outbox(
+    ledger: StoredLedger, settings: Settings, sink: "DeltaSink | None" = None
+) -> FlushReport | None:
     """Deliver the outbox to the home's Delta tables; None if another process is doing it.
+
+    Who does it again and again keeps the sink, which then knows that its tables are there.
 
     Raises:
         SinkUnavailableError: if the sink can't take a batch now; nothing is lost.
     """
-    from spendgate.adapters.delta_sink import DeltaSink  # noqa: PLC0415
-
-    sink = DeltaSink(settings.delta_folder)
+    sink = sink or open_sink(settings)
     with sink.sole_flusher() as is_sole:
         if not is_sole:
             return None
         sink.create_tables()
         limit = settings.flush_events_max
         return flush_outbox(ledger.outbox, sink, ledger.ledger_id, limit)
+
+
+def open_sink(settings: Settings) -> "DeltaSink":
+    """Return the sink of the home's Delta tables."""
+    from spendgate.adapters.delta_sink import DeltaSink  # noqa: PLC0415
+
+    return DeltaSink(settings.delta_folder)

@@ -19,6 +19,7 @@ from spendgate.bootstrap import (
     open_async_upstream,
     open_ledger,
     open_pools,
+    open_sink,
     open_upstream,
     utc_now,
 )
@@ -29,6 +30,7 @@ from spendgate.errors import SpendgateError
 from spendgate.gateway.narrowing import Narrowing
 
 if TYPE_CHECKING:
+    from spendgate.adapters.delta_sink import DeltaSink
     from spendgate.gateway.async_gateway import AsyncGateway
     from spendgate.gateway.ports import Upstream
 
@@ -62,6 +64,7 @@ class RunningHost:
         )
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._sink: DeltaSink | None = None
         self._async_gateway: AsyncGateway | None = None
 
     def on_event_loop(self) -> "AsyncGateway":
@@ -158,7 +161,8 @@ class RunningHost:
     def _flush(self) -> None:
         chosen = self._settings.host_flushes
         if self._settings.is_embedded if chosen is None else chosen:
-            drain_outbox(self.ledger, self._settings)
+            self._sink = self._sink or open_sink(self._settings)
+            drain_outbox(self.ledger, self._settings, self._sink)
 
     def _sweep(self) -> None:
         self.ledger.sweep(utc_now())

@@ -30,16 +30,20 @@ class DeltaSink:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._has_tables = False
 
     def create_tables(self) -> None:
-        """Create the tables that aren't there yet.
+        """Create the tables that aren't there yet; an append makes one anew that is removed later.
 
         Raises:
             SinkUnavailableError: if the folder can't be written.
         """
+        if self._has_tables:
+            return  # to open them takes as long as to append to them
         with _as_unavailable("create the tables"):
             for table in (SPEND_EVENTS, DECISIONS):
                 self._opened(table)
+        self._has_tables = True
 
     def append(self, ledger_id: str, batch: EventBatch) -> None:
         """Append a batch exactly once, events before decisions; a repeat goes on where it stopped.
@@ -72,6 +76,8 @@ class DeltaSink:
                 yield True
 
     def _append(self, table: Table, ledger_id: str, number: int, rows: pa.Table) -> None:
+        if rows.num_rows == 0:
+            return
         application = f"spendgate/{ledger_id}/{table.name}"
         mark = CommitProperties(app_transactions=[Transaction(application, number)])
         for attempts_left in reversed(range(COMMIT_ATTEMPTS_MAX)):
@@ -80,7 +86,7 @@ class DeltaSink:
                 # From a fresh snapshot delta-rs takes the same transaction twice, so ask first;
                 # from a stale one it raises CommitFailedError, and the next round sees why.
                 delivered = target.transaction_version(application)
-                if rows.num_rows == 0 or (delivered is not None and delivered >= number):
+                if delivered is not None and delivered >= number:
                     return
                 write_deltalake(target, rows, mode="append", commit_properties=mark)
             except CommitFailedError:

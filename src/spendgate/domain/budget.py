@@ -221,19 +221,26 @@ class Policy:
         the same window: `{user: alice}` replaces `{user: "*"}` for alice.
         """
         covering = [
-            (budget, bound)
+            _Covering(budget, bound, budget.scope.dimensions, budget.scope.wildcards)
             for budget in self.budgets
             if (budget.expires_at is None or at < budget.expires_at)
             and (bound := budget.scope.match(identity)) is not None
         ]
         return tuple(
-            Claim(budget, bound, window_at(budget.window, budget.tz, at), self.limit(budget, at))
-            for budget, bound in covering
-            if not _is_beaten(budget, covering)
+            Claim(
+                one.budget,
+                one.bound,
+                window_at(one.budget.window, one.budget.tz, at),
+                self.limit(one.budget, at),
+            )
+            for one in covering
+            if not (one.wildcards and _is_beaten(one, covering))
         )
 
     def limit(self, budget: Budget, at: datetime) -> int:
         """Return a budget's limit at a time, its unexpired raises included, in nano-USD."""
+        if not self.raises:
+            return budget.limit_nano
         raised = sum(
             one.amount_nano
             for one in self.raises
@@ -250,19 +257,23 @@ class Policy:
         return next((one for one in self.budgets if one.budget_id == budget_id), None)
 
 
-def _is_beaten(budget: Budget, covering: Iterable[tuple[Budget, Scope]]) -> bool:
-    wildcards = budget.scope.wildcards
-    if not wildcards:
-        return False
-    dimensions = budget.scope.dimensions
+class _Covering(NamedTuple):
+    """A budget that covers an identity; what is compared with all others is worked out once."""
+
+    budget: Budget
+    bound: Scope
+    dimensions: tuple[str, ...]
+    wildcards: frozenset[str]
+
+
+def _is_beaten(one: _Covering, covering: Iterable[_Covering]) -> bool:
     # A shadow row replaces shadow rows only: trying a budget out must not lift the one in force.
     return any(
-        other is not budget
-        and other.scope.dimensions == dimensions
-        and other.window == budget.window
-        and other.scope.wildcards < wildcards
-        and (other.mode is Mode.ENFORCE or budget.mode is Mode.SHADOW)
-        for other, _ in covering
+        other.wildcards < one.wildcards
+        and other.dimensions == one.dimensions
+        and other.budget.window == one.budget.window
+        and (other.budget.mode is Mode.ENFORCE or one.budget.mode is Mode.SHADOW)
+        for other in covering
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from spendgate.domain.budget import Refusal
 from spendgate.domain.decision import Position, RefusalCode, Refused
@@ -106,7 +107,7 @@ def budget_object(position: Position) -> dict[str, object]:
     return {
         "budget_id": claim.budget.budget_id,
         "scope": claim.scope.text,
-        "window": format_window(claim.budget.window),
+        "window": _window_text(claim.budget.window),
         "limit_usd": _plain(position.limit_nano),
         "spent_usd": format_usd(position.spent_nano),
         "held_usd": format_usd(position.held_nano),
@@ -251,11 +252,15 @@ def _empty_completion(note: SpendNote, message: str) -> dict[str, object]:
     }
 
 
+_window_text = lru_cache(maxsize=256)(format_window)
+
+
 def _plain(nano: int) -> str:
     """Write an amount without trailing zeros: `10`, `0.5`."""
     return format_usd(nano).rstrip("0").rstrip(".")
 
 
+@lru_cache(maxsize=256)  # the ends of windows: the same ones in every answer of a day
 def instant(at: datetime | None) -> str | None:
     """Write a time, None as it is."""
     return None if at is None else at.isoformat().replace("+00:00", "Z")
