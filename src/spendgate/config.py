@@ -274,7 +274,7 @@ class Settings(BaseSettings):
     """`BillingAccountId` of the FOCUS export: the id of the Databricks account."""
 
     focus_account_name: str | None = None
-    """`BillingAccountName` of the FOCUS export."""
+    """`BillingAccountName` of the FOCUS export; None: the id."""
 
     focus_workspace_id: str | None = None
     """`SubAccountId` of the FOCUS export: the id of the workspace."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+from spendgate.adapters.plain_data import as_list
 from spendgate.domain.alert_sources import raise_alerts
 from spendgate.domain.budget import BalanceRow, Policy
 from spendgate.domain.budget_tables import BUDGET_HOURLY
@@ -80,7 +81,9 @@ def run_job(run: JobRun) -> Report:
         spark, space, policy, balances, run.as_of, checkpoint, is_rebuild=run.rebuild
     )
     if note is None and policy is not None:
-        return {**report, **alert(run, policy)}
+        told = alert(run, policy)
+        problems = [one for part in (report, told) for one in as_list(part.get("problems")) or ()]
+        return {**report, **told, "problems": problems}
     others = [] if policy is None else raise_alerts(policy, run.as_of)
     alerts = 0 if policy is None else add_alerts(spark, space, policy, others, run.as_of)
     return {**report, "alerts_new": alerts, "ledger": note}

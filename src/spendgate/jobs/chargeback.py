@@ -29,11 +29,13 @@ from spendgate.domain.chargeback import (
 )
 from spendgate.domain.chargeback_tables import CHARGEBACKS, CHARGES
 from spendgate.domain.notifier import NotifierKind, NotifierSpec
+from spendgate.domain.quarantine_table import SPEND_QUARANTINE
 from spendgate.domain.table import INT, MONEY_SUM, SPEND_EVENTS, STRING, TIMESTAMP, Table
 from spendgate.errors import HostError
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.charges import RATES_SCHEMA, charges, rate_rows
+from spendgate.transforms.quarantine import countable
 from spendgate.transforms.schemas import quoted_text, schema_text
 
 EXPORT_ROWS_MAX = 2_000_000
@@ -67,7 +69,7 @@ def run(run: JobRun) -> Report:
         prices = open_price_book(run.settings, ledger).rows
         notifiers = ledger.policies.policy().notifiers
         ledger_id = ledger.ledger_id
-    events = _within(space.read(spark, SPEND_EVENTS), "occurred_at", period)
+    events = _within(_countable(spark, space, run.as_of), "occurred_at", period)
     rates = spark.createDataFrame(rate_rows(prices), RATES_SCHEMA)
     _replace(spark, space, charges(events, rates), period)
     made = _within(space.read(spark, CHARGES), "hour", period)
@@ -104,10 +106,19 @@ def _focus_sql(settings: Settings) -> str:
 
     return Template(statements("delta/focus.sql")["focus_charges"]).substitute(
         account_id=text(settings.focus_account_id),
-        account_name=text(settings.focus_account_name),
+        account_name=text(settings.focus_account_name or settings.focus_account_id),
         workspace_id=text(settings.focus_workspace_id),
         cloud=text(settings.focus_cloud),
     )
+
+
+def _countable(spark: SparkSession, space: TableSpace, as_of: datetime) -> DataFrame:
+    """Return the events that all sums count: not those in quarantine."""
+    events = space.read(spark, SPEND_EVENTS)
+    accepted: DataFrame | None = None
+    if space.exists(spark, SPEND_QUARANTINE):
+        accepted = space.read(spark, SPEND_QUARANTINE).where("accepted_by IS NOT NULL")
+    return countable(events, as_of, accepted)
 
 
 def _within(frame: DataFrame, column: str, period: Period) -> DataFrame:

@@ -69,7 +69,7 @@ SELECT
   CAST(NULL AS STRING) AS CommitmentDiscountStatus,
   CAST(NULL AS STRING) AS CommitmentDiscountType,
   CAST(NULL AS STRING) AS CommitmentDiscountUnit,
-  CAST(quantity AS DECIMAL(20, 0)) AS ConsumedQuantity,
+  CAST(quantity AS DECIMAL(38, 6)) AS ConsumedQuantity,
   CASE WHEN quantity IS NULL THEN NULL WHEN is_tokens THEN 'Tokens' ELSE 'Requests' END
     AS ConsumedUnit,
   CAST(NULL AS STRING) AS ContractApplied,
