@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import uuid_utils
 
+from spendgate.adapters.budget_admin import BudgetAdmin
 from spendgate.adapters.policy_source import default_policy, load_policy
 from spendgate.adapters.price_book import load_price_book, parse_price_row
 from spendgate.adapters.sqlite_ledger import SqliteLedger
@@ -106,6 +107,11 @@ def open_price_book(settings: Settings, ledger: StoredLedger | None = None) -> P
     return book
 
 
+def build_admin(settings: Settings, ledger: StoredLedger) -> BudgetAdmin:
+    """Wire the administration of a ledger's budgets."""
+    return BudgetAdmin(ledger, lambda: open_price_book(settings, ledger), utc_now)
+
+
 def apply_policy(settings: Settings, ledger: StoredLedger) -> list[str]:
     """Bring the policy file into the ledger; return the budgets kept because people own them.
 
@@ -116,7 +122,8 @@ def apply_policy(settings: Settings, ledger: StoredLedger) -> list[str]:
         policy = load_policy(settings.budgets_file, book=book, at=utc_now())
         if (said := uncounted(policy)) is not None:
             _log.warning("%s: %s", settings.budgets_file.name, said)
-        return ledger.policies.import_policy(policy)
+        policies = ledger.policies.by("policy file", settings.budgets_file.name)
+        return policies.import_policy(policy)
     if not ledger.policies.policy().budgets:
         ledger.policies.import_policy(default_policy(settings))
     return []

@@ -7,6 +7,9 @@ SpendgateError
 ├── CallerUnavailableError   the platform can't be asked who calls now; nothing was reserved
 ├── ForbiddenError           a claim, a model or a scope the caller may not use
 ├── PolicyError              a policy file or a budget is wrong: names file, budget and field
+├── NotThereError            an administrator names a budget or a request that there isn't
+├── AlreadyThereError        an administrator adds under a name that is taken
+├── StaleError               what was to be changed has changed since it was read; nothing moved
 ├── PriceError               a price row is wrong, or a model has none
 ├── CredentialsError         a model server's key can't be had now; nothing was sent
 ├── LedgerUnavailableError   the ledger can't answer now; nothing was reserved (fails closed)
@@ -62,6 +65,18 @@ class ForbiddenError(SpendgateError):
 
 class PolicyError(SpendgateError):
     """A policy is wrong; the message names file, budget, field and the way out."""
+
+
+class NotThereError(SpendgateError):
+    """There is no budget or request of this name."""
+
+
+class AlreadyThereError(SpendgateError):
+    """The name is taken by another budget, raise or request."""
+
+
+class StaleError(SpendgateError):
+    """Somebody else has changed it since it was read; read it again."""
 
 
 class PriceError(SpendgateError):

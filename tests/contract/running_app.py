@@ -26,6 +26,7 @@ class App:
     def __init__(self, port: int, environment: dict[str, str]) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        self.home = Path(environment["SPENDGATE_HOME"])
         self._environment = environment
 
     def cli(self, *arguments: str) -> str:

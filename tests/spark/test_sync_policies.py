@@ -78,7 +78,7 @@ def changes(report: Mapping[str, object]) -> list[tuple[object, ...]]:
 def test_file_sql_and_ledger_agree_and_an_unchanged_run_writes_nothing(place: Place) -> None:
     first = place.sync()
 
-    assert first["tables_created"] == ["budgets", "prices"]
+    assert first["tables_created"] == ["budgets", "prices", "policy_changes"]
     assert place.limits() == place.in_force() == {"org": (500, "file"), "each": (5, "file")}
     assert first["price_rows_to_table"] == len(
         query_rows(place.home / "delta", "SELECT model FROM prices")
@@ -154,6 +154,15 @@ def test_file_sql_and_ledger_agree_and_an_unchanged_run_writes_nothing(place: Pl
         ("budget night", "removed", "ledger"),
         ("raise more", "removed", "ledger"),
     ]
+    # Who changed what is in SQL too, each change once.
+    journal = query_rows(
+        place.home / "delta",
+        "SELECT changed_by, kind, name FROM policy_changes WHERE kind = 'budget'",
+    )
+    kept = place.ledger.policies.changes_since(0)
+    assert len(journal) == len([one for one in kept if one.kind == "budget"]) > 5
+    assert {"changed_by": "sql", "kind": "budget", "name": "night"} in journal
+    assert {"changed_by": "policy file", "kind": "budget", "name": "org"} in journal
     before = place.versions()
     place.file.write_text("budgets: 5")
     sixth = place.sync()

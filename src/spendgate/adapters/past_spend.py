@@ -13,6 +13,7 @@ from typing import Any
 
 from spendgate.adapters.delta_events import event_of_row
 from spendgate.adapters.delta_query import query_tables, table_names
+from spendgate.adapters.spend_sums import EPOCH, instant_literal
 from spendgate.adapters.statements import statements
 from spendgate.domain.event import DecisionRecord
 from spendgate.domain.scope import Dimension
@@ -22,8 +23,7 @@ from spendgate.gateway.past_call import PastCall, PastRefusal, past_call
 
 ROWS_AT_ONCE = 20_000
 """Rows that are read together; a minute with more is read whole."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_LAST = datetime(9999, 1, 1, tzinfo=UTC)
 _MINUTE = timedelta(minutes=1)
 
 
@@ -37,7 +37,7 @@ def past_spend(
     """
     if SPEND_EVENTS.name not in table_names(folder):
         raise HostError(f"there is no table spend_events in {folder} yet: no call was charged")
-    start, end = since or _FIRST, until or _LAST
+    start, end = since or EPOCH, until or _LAST
     has_decisions = DECISIONS.name in table_names(folder)
     refusals = _refusals(folder, start, end) if has_decisions else iter(())
     return heapq.merge(_calls(folder, start, end), refusals, key=lambda one: one.at)
@@ -96,10 +96,6 @@ def _stretches(
 def _sql(statement: str, start: datetime, end: datetime, table: str) -> str:
     text = statements("home/replay.sql")[statement]
     # `from` is no name in Python.
-    return Template(text).substitute({"from": _instant(start), "to": _instant(end), "table": table})
-
-
-def _instant(at: datetime) -> str:
-    # A TIMESTAMP literal would be nanoseconds, which end in 2262 and fail beyond.
-    micros = (at - _EPOCH) // timedelta(microseconds=1)
-    return f"arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
+    return Template(text).substitute(
+        {"from": instant_literal(start), "to": instant_literal(end), "table": table}
+    )

@@ -32,6 +32,31 @@ SYNC_BASE = "sync_base"
 
 
 @dataclass(frozen=True, slots=True)
+class Author:
+    """Who changes a policy, and why."""
+
+    actor: str
+    reason: str = ""
+
+
+NOBODY_NAMED = Author("spendgate")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """One entry of the journal of changes; before None: it is new, after None: it is gone."""
+
+    seq: int
+    changed_at: datetime
+    actor: str
+    reason: str
+    kind: str
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """A scope that is refused until it is resumed."""
 
@@ -50,11 +75,26 @@ class PolicyEdit:
 
 
 class StoredPolicy:
-    """Budgets, raises, pauses, revocations, defaults and prices of a store, in its own SQL."""
+    """Budgets, raises, pauses, revocations, defaults and prices of a store, in its own SQL.
 
-    def __init__(self, store: SqlStore, sql: Mapping[str, str]) -> None:
+    Every change is journalled in its own transaction: what, before and after, by whom and why.
+    """
+
+    def __init__(
+        self, store: SqlStore, sql: Mapping[str, str], author: Author = NOBODY_NAMED
+    ) -> None:
         self._store = store
         self._sql = sql
+        self._author = author
+
+    def by(self, actor: str, reason: str = "") -> "StoredPolicy":
+        """Return the same policy for somebody who changes it."""
+        return StoredPolicy(self._store, self._sql, Author(actor, reason))
+
+    def changes_since(self, seq: int, limit: int = 1000) -> list[PolicyChange]:
+        """Return the journal's entries after one, oldest first."""
+        rows = self._store.read(self._sql["changes_since"], (seq, limit))
+        return [PolicyChange(row[0], from_micros(int(row[1])), *row[2:]) for row in rows]
 
     def ledger_id(self) -> str:
         """Return the ledger's random name, made at first use."""
@@ -171,8 +211,13 @@ class StoredPolicy:
         found = self._store.read(self._sql["get_meta"], (SYNC_BASE,))
         return dict(json.loads(str(found[0][0]))) if found else {}
 
-    def apply_edit(self, edit: PolicyEdit, *, base: Mapping[str, str], version: int) -> bool:
-        """Make an edit of a policy of a version; False, and nothing moved, if it has changed."""
+    def apply_edit(
+        self, edit: PolicyEdit, *, version: int, base: Mapping[str, str] | None = None
+    ) -> bool:
+        """Make an edit of a policy of a version; False, and nothing moved, if it has changed.
+
+        `base` None leaves what table and ledger agreed on last as it is.
+        """
         with self._changing() as connection:
             (now,) = connection.execute(self._sql["version"]).fetchone()
             if now != version:
@@ -190,9 +235,9 @@ class StoredPolicy:
                     self._put_budget(connection, rule)
             for row_json in edit.prices:
                 connection.execute(self._sql["put_price"], (row_json,))
-            connection.execute(
-                self._sql["put_meta"], (SYNC_BASE, json.dumps(dict(base), sort_keys=True))
-            )
+            if base is not None:
+                text = json.dumps(dict(base), sort_keys=True)
+                connection.execute(self._sql["put_meta"], (SYNC_BASE, text))
         return True
 
     @contextmanager
@@ -200,18 +245,30 @@ class StoredPolicy:
         with self._store.write() as connection:
             before = self._rows(connection)
             yield connection
-            if self._rows(connection) != before:
+            after = self._rows(connection)
+            changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+            for kind, name in changed:
+                values = (kind, name, before.get((kind, name)), after.get((kind, name)))
+                connection.execute(
+                    self._sql["add_change"], (self._author.actor, self._author.reason, *values)
+                )
+            if changed:
                 connection.execute(self._sql["raise_version"])
 
-    def _rows(self, connection: SqlConnection) -> list[object]:
-        return [
-            connection.execute(self._sql["all_budgets"]).fetchall(),
-            connection.execute(self._sql["all_raises"]).fetchall(),
-            connection.execute(self._sql["all_pauses"]).fetchall(),
-            connection.execute(self._sql["all_prices"]).fetchall(),
-            connection.execute(self._sql["get_meta"], ("defaults",)).fetchone(),
-            self._revoked(connection),
-        ]
+    def _rows(self, connection: SqlConnection) -> dict[tuple[str, str], str]:
+        """Return all rows by kind and name, as the texts that they are stored as."""
+        rows: dict[tuple[str, str], str] = {}
+        for kind in ("budget", "raise"):
+            for name, _, spec in connection.execute(self._sql[f"all_{kind}s"]).fetchall():
+                rows[kind, name] = spec  # which says its owner too
+        for scope, reason, _ in connection.execute(self._sql["all_pauses"]).fetchall():
+            rows["pause", scope] = reason
+        prices = connection.execute(self._sql["all_prices"]).fetchall()
+        rows |= {("price", str(number)): spec for number, (spec,) in enumerate(prices, start=1)}
+        for key, value in self._revoked(connection):
+            rows["revocation", str(key)] = str(value)
+        defaults = connection.execute(self._sql["get_meta"], ("defaults",)).fetchone()
+        return rows if defaults is None else {**rows, ("defaults", "defaults"): defaults[0]}
 
     def _revoked(self, connection: SqlConnection) -> list[tuple[object, ...]]:
         return connection.execute(self._sql["all_revocations"], (FIRST_KEY, LAST_KEY)).fetchall()

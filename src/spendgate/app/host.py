@@ -1,6 +1,7 @@
 """The ASGI host's routes; status, headers and bodies are the gate's."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Protocol
 
 from pydantic import SecretStr
@@ -12,6 +13,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spendgate.app.admin import AdminGuard
+from spendgate.app.administration import Administration
+from spendgate.app.budget_routes import BudgetRoutes
 from spendgate.app.hold_form import PATH as HOLDS
 from spendgate.app.hold_form import hold_reading
 from spendgate.app.live_page import LivePage
@@ -41,6 +44,9 @@ MODEL_CALLS: dict[str, tuple[str, Form]] = {
     "/api/chat": (CHAT, recipe_reply),
 }
 """Paths that call a model, with the gate's route and the form of their answers."""
+
+API_HEALTH = "/api/health"
+"""The recipes' form of `/health`."""
 
 _MESSAGES = {
     404: f"there is no such path; POST {', '.join(MODEL_CALLS)}, {HOLDS}, GET /v1/models, /health",
@@ -87,6 +93,7 @@ def create_app() -> ASGIApp:
         platform_header=settings.platform_header,
         narrower=WORKER.narrowing,
         live=LivePage(lambda: WORKER.running().ledger, utc_now),
+        administration=lambda: Administration.of(settings, WORKER.running()),
     )
 
     async def finish() -> int:
@@ -112,6 +119,7 @@ def routes(
     platform_header: str | None,
     narrower: Callable[[], Narrower],
     live: LivePage | None = None,
+    administration: Callable[[], Administration],
 ) -> ASGIApp:
     """Return the app over a gate, without its start and end."""
     calls = ModelCalls(
@@ -137,6 +145,10 @@ def routes(
     async def health(_request: Request) -> Response:
         return answer(Reply(200, {"status": "ok"}))
 
+    async def api_health(_request: Request) -> Response:
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        return answer(Reply(200, {"status": "ok", "timestamp": now}))
+
     async def openapi(_request: Request) -> Response:
         return answer(Reply(200, document))
 
@@ -145,13 +157,15 @@ def routes(
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/v1/models/{model:path}", show_model, methods=["GET"]),
             narrow_route(narrower),
+            *BudgetRoutes(administration).routes(),
             Route("/health", health, methods=["GET"]),
+            Route(API_HEALTH, api_health, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
             *(live.routes() if live is not None else ()),
         ],
         exception_handlers={HTTPException: _http_failure, Exception: _server_failure},
     )
-    guarded = AdminGuard(others, admin_token, open_paths={*MODEL_CALLS, NARROW_PATH})
+    guarded = AdminGuard(others, admin_token, open_paths={*MODEL_CALLS, NARROW_PATH, API_HEALTH})
     return _Doors(calls, guarded)
 
 
@@ -187,7 +201,10 @@ class _Doors:
 
 async def _http_failure(_request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return answer(failure(status, _MESSAGES.get(status, INTERNAL_MESSAGE)))
+    told = answer(failure(status, _MESSAGES.get(status, INTERNAL_MESSAGE)))
+    if isinstance(error, HTTPException) and error.headers:
+        told.headers.update(error.headers)  # a 405 names the methods that there are
+    return told
 
 
 async def _server_failure(_request: Request, _error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from spendgate.app.openapi_admin import admin_paths, admin_schemas
 from spendgate.app.openapi_holds import HOLD_SCHEMAS, hold_paths
 from spendgate.domain.scope import Dimension
 
@@ -49,6 +50,8 @@ def openapi_document() -> dict[str, object]:
                 "parameters": [{"name": "by", "in": "query", "schema": {"type": "string"}}],
                 "get": _look("Spend over time, and the last refusals", _object("Document")),
             },
+            **admin_paths(),
+            "/api/health": {"get": _look("Whether this process answers", _object("Health"))},
             "/health": {"get": _look("Whether this process answers", _object("Status"))},
             "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": _look("This document", _object("Document"))},
@@ -65,10 +68,19 @@ def openapi_document() -> dict[str, object]:
                 "Status": {"type": "object", "properties": {"status": {"const": "ok"}}},
                 "Document": _ANY,
                 **HOLD_SCHEMAS,
+                "Health": _health(),
+                **admin_schemas(),
                 "Wish": _wish(),
                 "NarrowedToken": _narrowed_token(),
             },
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "admin": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "SPENDGATE_ADMIN_TOKEN",
+                },
+            },
         },
         "security": [{}, {"bearer": []}],
     }
@@ -121,6 +133,12 @@ def _wish() -> dict[str, object]:
             "ttl_seconds": {"type": "integer", "minimum": 1},
         },
     }
+
+
+def _health() -> dict[str, object]:
+    times = {"type": "string", "format": "date-time"}
+    properties = {"status": {"const": "ok"}, "timestamp": times}
+    return {"type": "object", "required": ["status", "timestamp"], "properties": properties}
 
 
 def _narrowed_token() -> dict[str, object]:

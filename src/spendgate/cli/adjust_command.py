@@ -1,7 +1,5 @@
 """`spendgate adjust`: audited corrections of what was spent."""
 
-import os
-import pwd
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -20,6 +18,7 @@ from spendgate.cli.options import (
     parse_scope,
     parse_start,
     settings_from,
+    system_user,
 )
 from spendgate.domain.adjustment import (
     Adjusted,
@@ -141,7 +140,7 @@ def adjust(
     """
     asked = _Asked(credit, charge, budget, scope, at, model, external, hold, to, cost_usd)
     _check_form(asked)
-    actor = by if by is not None else _system_user()
+    actor = by if by is not None else system_user()
     name = adjustment_id or f"adjust-{new_request_id()}"
     now = utc_now()
     with opened_ledger(settings_from(home, ledger)) as opened:
@@ -218,14 +217,6 @@ def _amount(text: str, flag: str, least: int = 1) -> int:
         what = "must be more than 0" if nano < least else "is more than a ledger holds"
         raise typer.BadParameter(f"{text} {what}", param_hint=flag)
     return nano
-
-
-def _system_user() -> str:
-    user_id = os.getuid()
-    try:
-        return pwd.getpwuid(user_id).pw_name
-    except KeyError:  # a container's user needs no name
-        return f"uid {user_id}"
 
 
 def _as_json(

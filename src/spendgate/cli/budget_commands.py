@@ -6,17 +6,10 @@ from typing import Annotated, cast
 
 import typer
 
-from spendgate.adapters.budget_codec import (
-    budget_as_json,
-    parse_budget,
-    parse_raise,
-    raise_as_json,
-    usd_text,
-)
-from spendgate.adapters.policy_fields import LIMIT_NANO_MAX, did_you_mean
-from spendgate.adapters.policy_source import unpriced_steps
-from spendgate.adapters.stored_ledger import StoredLedger
-from spendgate.bootstrap import open_price_book, utc_now
+from spendgate.adapters.budget_admin import PEOPLE, existing, shown_budget
+from spendgate.adapters.budget_codec import budget_as_json, usd_text
+from spendgate.adapters.stored_policy import Author
+from spendgate.bootstrap import build_admin, utc_now
 from spendgate.cli.console import note, print_json, print_table, say
 from spendgate.cli.options import (
     Home,
@@ -27,13 +20,11 @@ from spendgate.cli.options import (
     parse_instant,
     parse_scope,
     settings_from,
+    system_user,
 )
 from spendgate.config import Settings
 from spendgate.domain.budget import PPM, Budget, Policy
-from spendgate.errors import PolicyError
 
-PEOPLE = "people"
-"""The owner of rows made here; the policy file never overwrites them."""
 SEEN_AT_ONCE = "a running server sees it at its next call"
 NONE = "none"
 
@@ -65,7 +56,7 @@ def list_budgets(home: Home = None, ledger: Ledger = None, as_json: Json = False
         policy, pauses = opened.policies.policy(), opened.policies.pauses()
     now = utc_now()
     if as_json:
-        print_json([_as_json(policy, one, now) for one in policy.budgets])
+        print_json([shown_budget(policy, one, now) for one in policy.budgets])
         return
     columns = (
         *("id", "scope", "limit USD", "carries", "window"),
@@ -166,39 +157,26 @@ def raise_budget(
         "reason": reason,
         "expires_at": end,
     }
-    raised = parse_raise(row, where=f"raise of {budget_id!r}", source=PEOPLE)
-    with opened_ledger(settings_from(home, ledger)) as opened:
+    settings = settings_from(home, ledger)
+    with opened_ledger(settings) as opened:
+        raised = build_admin(settings, opened).raise_limit(row, Author(system_user(), reason))
         policy = opened.policies.policy()
-        before = policy.limit(_existing(policy, budget_id), now)
-        carried = _existing(policy, budget_id).rollover_max_nano
-        if before + carried + raised.amount_nano > LIMIT_NANO_MAX:
-            raise PolicyError(f"budget {budget_id!r}: the raised limit is more than a ledger holds")
-        opened.policies.put_raise(raised)
+    after = policy.limit(existing(policy, budget_id), now)
     until = "for good" if end is None else f"until {end.isoformat()}"
-    limits = f"{usd_text(before)} -> {usd_text(before + raised.amount_nano)} USD"
+    limits = f"{usd_text(after - raised.amount_nano)} -> {usd_text(after)} USD"
     say(f"budget {budget_id!r}: limit {limits} {until} ({raised.raise_id}); {SEEN_AT_ONCE}")
 
 
 def remove_budget(budget_id: BudgetId, home: Home = None, ledger: Ledger = None) -> None:
     """Remove a budget and its raises; what was spent stays in the journal."""
-    with opened_ledger(settings_from(home, ledger)) as opened:
-        budget = _existing(opened.policies.policy(), budget_id)
-        opened.policies.remove_budget(budget_id)
+    settings = settings_from(home, ledger)
+    with opened_ledger(settings) as opened:
+        budget = build_admin(settings, opened).remove(budget_id, Author(system_user())).before
+    assert budget is not None  # noqa: S101 - what wasn't there can't be removed
     say(f"budget {budget_id!r} ({budget.scope.text}) removed; {SEEN_AT_ONCE}")
     if budget.source != PEOPLE:
         note("the policy file owned it: it comes back with the file unless you remove it there")
     note("calls that no other budget covers are refused with no_budget from now on")
-
-
-def _as_json(policy: Policy, budget: Budget, now: datetime) -> dict[str, object]:
-    raises = [raise_as_json(one) for one in policy.raises if one.budget_id == budget.budget_id]
-    limit = usd_text(policy.limit(budget, now))
-    return {
-        **budget_as_json(budget),
-        "source": budget.source,
-        "limit_now_usd": limit,
-        "raises": raises,
-    }
 
 
 def _as_row(policy: Policy, budget: Budget, now: datetime) -> list[object]:
@@ -240,38 +218,22 @@ def _cleared(texts: list[str] | None) -> list[str] | None:
 
 def _put(settings: Settings, budget_id: str, changes: dict[str, object]) -> None:
     with opened_ledger(settings, may_create=True) as opened:
-        before = opened.policies.policy().budget(budget_id)
-        after = _changed(budget_id, before, changes)
-        _check_prices(settings, opened, after)
-        if after == before:
-            say(f"budget {budget_id!r} is already so")
-            return
-        opened.policies.put_budgets([after])
-    _tell_change(before, after)
+        if opened.policies.policy().budget(budget_id) is None:
+            _check_complete(budget_id, changes)
+        changed = build_admin(settings, opened).put(
+            budget_id, changes, Author(system_user()), is_patch=True
+        )
+    if changed.after == changed.before:
+        say(f"budget {budget_id!r} is already so")
+    else:
+        assert changed.after is not None  # noqa: S101 - it was put
+        _tell_change(changed.before, changed.after)
 
 
-def _changed(budget_id: str, before: Budget | None, changes: dict[str, object]) -> Budget:
-    row: dict[str, object] = {"id": budget_id} if before is None else budget_as_json(before)
-    if before is None and (
-        missing := [key for key in ("scope", "limit_usd") if key not in changes]
-    ):
+def _check_complete(budget_id: str, changes: dict[str, object]) -> None:
+    if missing := [key for key in ("scope", "limit_usd") if key not in changes]:
         flags = " and ".join(f"--{key.removesuffix('_usd')}" for key in missing)
         raise typer.BadParameter(f"budget {budget_id!r} is new: it needs {flags}")
-    return parse_budget(row | changes, where=f"budget {budget_id!r}", source=PEOPLE)
-
-
-def _check_prices(settings: Settings, ledger: StoredLedger, budget: Budget) -> None:
-    book = open_price_book(settings, ledger)
-    if problems := list(unpriced_steps([budget], book, utc_now(), "command line")):
-        raise PolicyError("\n".join(problems))
-
-
-def _existing(policy: Policy, budget_id: str) -> Budget:
-    budget = policy.budget(budget_id)
-    if budget is None:
-        hint = did_you_mean(budget_id, [one.budget_id for one in policy.budgets])
-        raise PolicyError(f"there is no budget {budget_id!r}{hint}")
-    return budget
 
 
 def _tell_change(before: Budget | None, after: Budget) -> None:

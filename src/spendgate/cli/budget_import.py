@@ -14,7 +14,7 @@ from spendgate.adapters.tokenizer_checks import uncounted
 from spendgate.bootstrap import open_price_book, utc_now
 from spendgate.cli.budget_commands import SEEN_AT_ONCE
 from spendgate.cli.console import note, say
-from spendgate.cli.options import Home, Ledger, opened_ledger, settings_from
+from spendgate.cli.options import Home, Ledger, opened_ledger, settings_from, system_user
 from spendgate.domain.price import PriceBook
 from spendgate.errors import PolicyError
 
@@ -46,7 +46,7 @@ def import_budgets(
 
 def _import_policy(file: Path, ledger: StoredLedger, book: PriceBook) -> None:
     policy = load_policy(file, book=book, at=utc_now())
-    kept = ledger.policies.import_policy(policy)
+    kept = ledger.policies.by(system_user()).import_policy(policy)
     counted = f"{len(policy.budgets) - len(kept)} budgets, {len(policy.raises)} raises"
     say(f"{file.name}: {counted} now as the file says; {SEEN_AT_ONCE}")
     if (uncounted_models := uncounted(policy)) is not None:
@@ -60,7 +60,7 @@ def _import_profiles(file: Path, ledger: StoredLedger, book: PriceBook) -> None:
     if problems := list(unpriced_steps(budgets, book, utc_now(), file.name)):
         raise PolicyError("\n".join(problems))
     existing = {one.budget_id for one in ledger.policies.policy().budgets}
-    ledger.policies.put_budgets(budgets)
+    ledger.policies.by(system_user()).put_budgets(budgets)
     for one in budgets:
         change = "changed" if one.budget_id in existing else "added"
         say(f"budget {one.budget_id!r} {change}: {one.scope.text}")

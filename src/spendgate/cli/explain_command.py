@@ -2,7 +2,6 @@
 
 import json
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -20,14 +19,12 @@ from spendgate.cli.options import (
     parse_pairs,
     settings_from,
 )
-from spendgate.config import Settings
 from spendgate.errors import InvalidRequestError
-from spendgate.gateway.ports import TokenClaims
+from spendgate.gateway.explanation import vouched
 from spendgate.gateway.wire import CHAT, EMBEDDINGS
 
 NOBODY = "http://explain.invalid"
 """Stands for the model server where none is configured: explaining calls nobody."""
-TOKEN_SECONDS = 60
 AMOUNTS = (
     *("limit_usd", "carried_usd", "spent_usd", "held_usd", "remaining_usd"),
     *("worst_case_usd", "expected_usd"),
@@ -70,7 +67,11 @@ def explain(
     request = _read(body) if body is not None else _short_chat()
     own = as_mapping(request.get("custom_inputs", {})) or {}
     settings = settings_from(home, ledger)
-    own |= scopes | _vouched(settings, scopes, parse_pairs(tag, "--tag"), own)
+    tags = parse_pairs(tag, "--tag")
+    own |= scopes
+    if tags:
+        own["tags"] = (as_mapping(own.get("tags")) or {}) | tags
+    own = vouched(own, build_minter(settings) if scopes else None, utc_now())
     if model is not None:
         own["model"] = model
     request["custom_inputs"] = own
@@ -82,24 +83,6 @@ def explain(
         print_json(explained)
     else:
         _print(explained)
-
-
-def _vouched(
-    settings: Settings, scopes: dict[str, str], tags: dict[str, str], own: dict[str, object]
-) -> dict[str, object]:
-    """Vouch for the flags as the operator who holds the key would; else they are asserted."""
-    asserted: dict[str, object] = (
-        {"tags": (as_mapping(own.get("tags")) or {}) | tags} if tags else {}
-    )
-    if "spend_token" in own or not scopes:
-        return asserted
-    minter = build_minter(settings)
-    if minter is None:
-        return asserted
-    now = utc_now()
-    ends = now + timedelta(seconds=TOKEN_SECONDS)
-    token, _ = minter.mint(TokenClaims(scopes, tags, expires_at=ends), now)
-    return {"spend_token": token}
 
 
 def _read(source: str) -> dict[str, object]:

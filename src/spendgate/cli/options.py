@@ -1,5 +1,7 @@
 """Flags that many commands share, and the settings and the ledger they lead to."""
 
+import os
+import pwd
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -100,6 +102,15 @@ def parse_duration(text: str) -> timedelta:
 def parse_start(text: str, now: datetime) -> datetime:
     """Read when something starts: a date, a time, or how long ago, such as `7d`."""
     return now - parse_duration(text) if _DURATION.fullmatch(text) else parse_instant(text)
+
+
+def system_user() -> str:
+    """Return who runs this command, for the records of what was changed."""
+    user_id = os.getuid()
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:  # a container's user needs no name
+        return f"uid {user_id}"
 
 
 def parse_pairs(texts: list[str] | None, flag: str) -> dict[str, str]:

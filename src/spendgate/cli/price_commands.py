@@ -21,6 +21,7 @@ from spendgate.cli.options import (
     opened_ledger,
     parse_instant,
     settings_from,
+    system_user,
 )
 from spendgate.domain.price import (
     GLOBAL_GEO,
@@ -118,7 +119,7 @@ def set_price(
         if dbu:
             row["dbu_per_million"] = dbu
         price = parse_price_row(row, where="command line")
-        opened.policies.put_price(json.dumps(price_row_json(price)))
+        opened.policies.by(system_user()).put_price(json.dumps(price_row_json(price)))
     shown = ", ".join(f"{name} {value}" for name, value in usd.items())
     say(f"{model} costs {shown} USD per million tokens from {start.isoformat()} ({price.version})")
     say(SEEN_AT_ONCE)

@@ -161,7 +161,7 @@ def _unflushed(text: str | None, rebuilt: Rebuilt, settings: Settings) -> int:
 def _fill(ledger: StoredLedger, plan: _Plan) -> None:
     # The cuts first: a ledger whose filling broke off has no spend yet, and is filled again.
     for one in plan.cuts:
-        ledger.policies.put_raise(one)
+        ledger.policies.by("audit --restore").put_raise(one)
     refused = [
         outcome
         for outcome in ledger.adjust(plan.rebuilt.replays)

@@ -7,7 +7,15 @@ import typer
 from spendgate.bootstrap import utc_now
 from spendgate.cli.budget_commands import SEEN_AT_ONCE
 from spendgate.cli.console import print_json, print_table, say
-from spendgate.cli.options import Home, Json, Ledger, opened_ledger, parse_scope, settings_from
+from spendgate.cli.options import (
+    Home,
+    Json,
+    Ledger,
+    opened_ledger,
+    parse_scope,
+    settings_from,
+    system_user,
+)
 from spendgate.errors import PolicyError
 
 
@@ -41,7 +49,7 @@ def pause(
         return
     stopped = parse_scope(scope)
     with opened_ledger(settings, may_create=True) as opened:
-        opened.policies.pause(stopped, reason, utc_now())
+        opened.policies.by(system_user(), reason).pause(stopped, reason, utc_now())
     say(f"{stopped.text} is paused ({reason}); {SEEN_AT_ONCE}; `spendgate resume` lifts it")
 
 
@@ -53,7 +61,7 @@ def resume(
     """Lift a pause."""
     freed = parse_scope(scope)
     with opened_ledger(settings_from(home, ledger)) as opened:
-        was_paused = opened.policies.resume(freed)
+        was_paused = opened.policies.by(system_user()).resume(freed)
         others = [one.scope for one in opened.policies.pauses()]
     if not was_paused:
         known = f"; paused are: {', '.join(others)}" if others else "; nothing is"

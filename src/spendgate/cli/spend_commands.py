@@ -1,6 +1,6 @@
 """`spendgate spend show` and `spendgate audit`: what was spent, and whether the books agree."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -19,19 +19,9 @@ from spendgate.cli.options import (
 )
 from spendgate.cli.restoring import print_restored, restored
 from spendgate.config import Settings
-from spendgate.domain.scope import Dimension
-from spendgate.errors import HostError
+from spendgate.errors import InvalidRequestError
 
 FAILED = 1
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-GROUPINGS = {
-    **{dimension.value: f"{dimension.value}_id" for dimension in Dimension},
-    "model": "model",
-    "upstream": "upstream",
-    "kind": "kind",
-    "day": "CAST(occurred_at AS DATE)",
-}
-"""What `--by` may name, and the expression over `spend_events` that it stands for."""
 MONEY = ("limit_usd", "spent_usd", "held_usd", "remaining_usd", "requests", "cost_usd", "output")
 
 
@@ -124,29 +114,12 @@ def audit(
         raise typer.Exit(FAILED)
 
 
-def _instant(instant: datetime) -> str:
-    # A TIMESTAMP literal would be nanoseconds, which end in 2262 and fail beyond.
-    micros = (instant - EPOCH) // timedelta(microseconds=1)
-    return f"arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
-
-
 def _sums(settings: Settings, names: list[str], since: datetime | None) -> list[dict[str, object]]:
-    from spendgate.adapters.delta_query import query_rows  # noqa: PLC0415 - slow to load
+    from spendgate.adapters.spend_sums import spend_sums  # noqa: PLC0415 - slow to load
 
-    unknown = [name for name in names if name not in GROUPINGS]
-    if unknown:
-        known = ", ".join(GROUPINGS)
-        raise typer.BadParameter(f"{unknown[0]!r} is unknown; known are {known}", param_hint="--by")
-    if not (settings.delta_folder / "spend_events").exists():
-        raise HostError(f"there is no table spend_events in {settings.delta_folder} yet")
-    # A void was no call, and a correction's call has an event of its own.
-    calls = "COUNT(DISTINCT CASE WHEN kind IN ('settled', 'expired') THEN hold_id END)"
-    # Everything in this text comes from the table above and from a parsed time.
-    columns = ", ".join(f"{GROUPINGS[name]} AS {name}" for name in names)
-    keys = ", ".join(GROUPINGS[name] for name in names)
-    where = "" if since is None else f" WHERE occurred_at >= {_instant(since)}"
-    sql = (
-        f"SELECT {columns}, {calls} AS requests, SUM(cost_usd) AS cost_usd "  # noqa: S608
-        f"FROM spend_events{where} GROUP BY {keys} ORDER BY cost_usd DESC"
-    )
-    return query_rows(settings.delta_folder, sql)
+    try:
+        return spend_sums(settings.delta_folder, names, since)
+    except InvalidRequestError as error:
+        if error.field != "by":
+            raise
+        raise typer.BadParameter(str(error), param_hint="--by") from None

@@ -19,6 +19,7 @@ from spendgate.cli.options import (
     parse_pairs,
     parse_scope,
     settings_from,
+    system_user,
 )
 from spendgate.config import Settings
 from spendgate.domain.revocation import Revocation
@@ -165,7 +166,7 @@ def revoke(
     else:
         revocation = _revocation(_read(token or ""), reason, now)
     with opened_ledger(settings, may_create=True) as opened:
-        opened.policies.revoke(revocation)
+        opened.policies.by(system_user()).revoke(revocation)
     minted = ", minted until now," if isinstance(revocation.subject, Scope) else ""
     say(f"{revocation.text}{minted} is revoked ({reason}); {SEEN_AT_ONCE}")
 

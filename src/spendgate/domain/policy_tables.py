@@ -78,3 +78,40 @@ PRICES = Table(
         Column("price_version", STRING, "As in spend_events; sync_policies fills it in"),
     ),
 )
+
+POLICY_CHANGES = Table(
+    name="policy_changes",
+    comment="Every change of budgets, raises, pauses, prices and defaults: who, what, why",
+    key=("change_id",),
+    columns=(
+        _required("change_id", STRING, "Key: the ledger's name and its number of the change"),
+        _required("changed_at", TIMESTAMP, "When it was in force"),
+        _required("changed_by", STRING, "A user, api:NAME, sql, or the policy file"),
+        _required("reason", STRING, "Why; empty if nobody said"),
+        _required("kind", STRING, "budget, raise, pause, price, defaults, revocation, request"),
+        _required("name", STRING, "The budget, raise, scope or request that was changed"),
+        Column("before", STRING, "It as JSON before; null if it is new"),
+        Column("after", STRING, "It as JSON after; null if it was removed"),
+    ),
+)
+
+BUDGET_REQUESTS = Table(
+    name="budget_requests",
+    comment="Who asked for more budget, and what became of it",
+    key=("request_id",),
+    columns=(
+        _required("request_id", STRING, "Key"),
+        _required("budget_id", STRING, "The budget whose limit is too low"),
+        _required("amount_usd", MONEY_SUM, "What is asked for, in USD"),
+        _required("reason", STRING, "Why"),
+        Column("lasts_seconds", INT, "How long the raise is asked for; null for good"),
+        _required("requested_by", STRING, "Who asked"),
+        _required("requested_at", TIMESTAMP, "When"),
+        _required("status", STRING, "pending, approved or denied"),
+        Column("decided_by", STRING, "Who approved or denied it; null while it is pending"),
+        Column("decided_at", TIMESTAMP, "When"),
+        Column("decision_reason", STRING, "Why"),
+        Column("raise_id", STRING, "The raise that it became"),
+        Column("expires_at", TIMESTAMP, "When that raise ends"),
+    ),
+)

@@ -1,11 +1,18 @@
 """What would happen to a request, and why: the decision without its effects."""
 
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
 from spendgate.domain.decision import Granted, Refused, decide_at
 from spendgate.domain.money import format_usd
+from spendgate.domain.scope import Dimension
 from spendgate.gateway.admission import Prepared
-from spendgate.gateway.ports import Ledger
+from spendgate.gateway.json_object import json_object
+from spendgate.gateway.ports import Ledger, TokenClaims, TokenMinter
 from spendgate.gateway.reply import budget_object
 from spendgate.gateway.reserving import distance
+
+TOKEN_SECONDS = 60
 
 
 def explained(prepared: Prepared, ledger: Ledger) -> dict[str, object]:
@@ -19,6 +26,19 @@ def explained(prepared: Prepared, ledger: Ledger) -> dict[str, object]:
             return _explained(asking, verdict)
         refusals.append((asking, verdict))
     return _explained(*min(refusals, key=lambda one: distance(one[1])))
+
+
+def vouched(
+    own: Mapping[str, object], minter: TokenMinter | None, at: datetime
+) -> dict[str, object]:
+    """Vouch for who pays as the operator who holds the key may; without a key it is asserted."""
+    tags = {str(name): str(value) for name, value in json_object(own.get("tags")).items()}
+    scopes = {one.value: str(own[one.value]) for one in Dimension if own.get(one.value) is not None}
+    if "spend_token" in own or minter is None or not scopes:
+        return dict(own)
+    ends = at + timedelta(seconds=TOKEN_SECONDS)
+    token, _ = minter.mint(TokenClaims(scopes, tags, expires_at=ends), at)
+    return {**own, "spend_token": token}
 
 
 def _explained(prepared: Prepared, verdict: Granted | Refused) -> dict[str, object]:

@@ -23,7 +23,7 @@ from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_price_book
 from spendgate.config import Settings
 from spendgate.domain.budget import Policy
-from spendgate.domain.policy_tables import BUDGETS, PRICES
+from spendgate.domain.policy_tables import BUDGETS, POLICY_CHANGES, PRICES
 from spendgate.domain.table import TIMESTAMP, Table
 from spendgate.errors import HostError, PolicyError
 from spendgate.jobs.job_run import JobRun, Report
@@ -31,6 +31,8 @@ from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.schemas import schema_text
 
 SCRIPT = "sync_policies"
+TABLES = (BUDGETS, PRICES, POLICY_CHANGES)
+CHANGES_AT_ONCE = 10_000
 ROWS_MAX = 100_000
 """Rows of one of these tables that a run reads; they are kept in memory."""
 ROUNDS_MAX = 5
@@ -71,11 +73,13 @@ def sync_policies(
         HostError: if somebody else keeps editing the policy.
     """
     place = _Place(spark, space, ledger, settings, at)
-    created = [table.name for table in (BUDGETS, PRICES) if space.create(spark, table)]
+    created = [table.name for table in TABLES if space.create(spark, table)]
     for _ in range(ROUNDS_MAX):
         report = _synced(place)
         if report is not None:
-            return {"job": "sync_policies", "tables_created": created, **report}
+            changes = _write_changes(place)
+            told = {"job": "sync_policies", "tables_created": created}
+            return {**told, **report, "policy_changes": changes}
     raise HostError(
         f"the policy was edited {ROUNDS_MAX} times while this ran; run sync_policies again"
     )
@@ -92,7 +96,7 @@ def _synced(place: _Place) -> Report | None:
     if settings.budgets_file is not None:
         try:
             file = load_policy(settings.budgets_file, book=book, at=place.at)
-            ledger.policies.import_policy(file)
+            ledger.policies.by("policy file", settings.budgets_file.name).import_policy(file)
         except PolicyError as error:
             # The ledger keeps the file's last valid form; what people edit goes on.
             problems += str(error).splitlines()
@@ -103,7 +107,7 @@ def _synced(place: _Place) -> Report | None:
         return None
     edit = replace(plan.edit, prices=price_plan.to_ledger)
     is_changed = bool(edit.put or edit.removed or edit.prices)
-    if (is_changed or plan.base != before) and not ledger.policies.apply_edit(
+    if (is_changed or plan.base != before) and not ledger.policies.by("sql").apply_edit(
         edit, base=plan.base, version=policy.version
     ):
         return None
@@ -165,3 +169,25 @@ def _write(
     source = place.spark.createDataFrame(values, schema)
     metrics = place.space.write(statement, table, source, script=SCRIPT)
     return int(metrics[0]["num_affected_rows"]) == len(values)
+
+
+def _write_changes(place: _Place) -> int:
+    """Bring the ledger's journal of changes into its table; the ledger keeps it too."""
+    name = f"{place.ledger.ledger_id}:"
+    known = place.space.read(place.spark, POLICY_CHANGES).where(F.col("change_id").startswith(name))
+    number = F.substring_index("change_id", ":", -1).cast("bigint")
+    last = known.agg(F.max(number).alias("last")).collect()[0]["last"] or 0  # one row
+    count = 0
+    while changes := place.ledger.policies.changes_since(last, CHANGES_AT_ONCE):
+        values = [
+            (
+                f"{name}{one.seq}",
+                *(one.changed_at, one.actor, one.reason),
+                *(one.kind, one.name, one.before, one.after),
+            )
+            for one in changes
+        ]
+        source = place.spark.createDataFrame(values, schema_text(POLICY_CHANGES))
+        place.space.write("add_changes", POLICY_CHANGES, source, script=SCRIPT)
+        last, count = changes[-1].seq, count + len(changes)
+    return count

@@ -137,7 +137,7 @@ def test_each_raise_counts(run: Run, bot: str) -> None:
     [
         (["bott", "--amount", "1"], 1, "there is no budget 'bott'; did you mean bot?"),
         (["bot", "--amount", "0"], 1, "amount_usd: 0 must be above 0"),
-        (["bot", "--amount", "9200000000"], 1, "more than a ledger holds"),
+        (["bot", "--amount", "9200000000"], 1, "more than a ledger can hold"),
         (["bot", "--amount", "1", "--expires-at", "2001-01-01"], 2, "is past"),
         (["bot", "--amount", "1", "--expires-at", "soon"], 2, "is no time"),
         (["bot", "--amount", "1", "--for", "a day"], 2, "is no duration"),

@@ -81,6 +81,7 @@ def _app(gateway: AsyncGateway) -> Lifespan:
         admin_token=None,
         platform_header=None,
         narrower=_no_narrower,
+        administration=_no_administration,
     )
     return Lifespan(
         app, threads=2, start=lambda: None, finish=lambda: gateway.close(60), close=lambda: None
@@ -89,6 +90,10 @@ def _app(gateway: AsyncGateway) -> Lifespan:
 
 def _no_narrower() -> Any:
     raise AssertionError("no token is narrowed here")
+
+
+def _no_administration() -> Any:
+    raise AssertionError("nothing is administered here")
 
 
 def _endpoint_form(model: str, body: dict[str, Any], unlisted: dict[str, Any]) -> dict[str, Any]:

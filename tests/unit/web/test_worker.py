@@ -81,7 +81,7 @@ def test_a_closed_worker_starts_anew(worker: Worker):
 
 def test_a_closed_host_keeps_no_connection_to_its_model_server(worker: Worker):
     worker.gateway()
-    host = worker._running()
+    host = worker.running()
 
     worker.close()
 

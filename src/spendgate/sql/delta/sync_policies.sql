@@ -102,3 +102,9 @@ USING {source} AS s
 ON t.price_version = s.price_version
   AND t.token_class = s.token_class
 WHEN NOT MATCHED THEN INSERT *
+
+-- name: add_changes
+MERGE INTO $target AS t
+USING {source} AS s
+ON t.change_id = s.change_id
+WHEN NOT MATCHED THEN INSERT *

@@ -60,3 +60,24 @@ SELECT key, value FROM meta WHERE key >= %s AND key < %s ORDER BY key
 
 -- name: remove_meta
 DELETE FROM meta WHERE key = %s
+
+-- name: add_change
+INSERT INTO policy_change (changed_at, actor, reason, kind, name, before, after)
+VALUES ((EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint, %s, %s, %s, %s, %s, %s)
+
+-- name: changes_since
+SELECT seq, changed_at, actor, reason, kind, name, before, after
+FROM policy_change
+WHERE seq > %s
+ORDER BY seq
+LIMIT %s
+
+-- name: get_request
+SELECT spec FROM budget_request WHERE request_id = %s
+
+-- name: all_requests
+SELECT spec FROM budget_request ORDER BY request_id
+
+-- name: put_request
+INSERT INTO budget_request VALUES (%s, %s, %s)
+ON CONFLICT (request_id) DO UPDATE SET status = excluded.status, spec = excluded.spec

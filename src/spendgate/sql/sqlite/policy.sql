@@ -60,3 +60,24 @@ SELECT key, value FROM meta WHERE key >= ? AND key < ? ORDER BY key
 
 -- name: remove_meta
 DELETE FROM meta WHERE key = ?
+
+-- name: add_change
+INSERT INTO policy_change (changed_at, actor, reason, kind, name, before, after)
+VALUES (CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER), ?, ?, ?, ?, ?, ?)
+
+-- name: changes_since
+SELECT seq, changed_at, actor, reason, kind, name, before, after
+FROM policy_change
+WHERE seq > ?
+ORDER BY seq
+LIMIT ?
+
+-- name: get_request
+SELECT spec FROM budget_request WHERE request_id = ?
+
+-- name: all_requests
+SELECT spec FROM budget_request ORDER BY request_id
+
+-- name: put_request
+INSERT INTO budget_request VALUES (?, ?, ?)
+ON CONFLICT (request_id) DO UPDATE SET status = excluded.status, spec = excluded.spec

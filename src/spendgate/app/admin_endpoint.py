@@ -1,0 +1,130 @@
+"""One administration request: read, run in a thread, answered; errors become the right status."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from spendgate.errors import (
+    AlreadyThereError,
+    CallerError,
+    ForbiddenError,
+    InvalidRequestError,
+    LedgerBrokenError,
+    LedgerUnavailableError,
+    NotThereError,
+    PolicyError,
+    PriceError,
+    SpendgateError,
+    StaleError,
+    TokenError,
+)
+from spendgate.gateway.reply import Reply, error_reply, spend_headers
+from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure
+from spendgate.web.body import BodyError, check_body, check_headers, parse_object, read_body
+
+BODY_BYTES_MAX = 1_048_576
+ACTOR_CHARACTERS_MAX = 100
+
+_log = logging.getLogger(__name__)
+_STATUSES: tuple[tuple[type[SpendgateError], int, str], ...] = (
+    (InvalidRequestError, 400, "invalid_request"),
+    (PolicyError, 400, "invalid_request"),
+    (PriceError, 400, "model_not_priced"),
+    (TokenError, 400, "invalid_spend_token"),
+    (CallerError, 400, "invalid_request"),
+    (ForbiddenError, 400, "forbidden"),
+    (NotThereError, 404, "not_found"),
+    (AlreadyThereError, 409, "already_exists"),
+    (StaleError, 412, "changed_since"),
+    (LedgerUnavailableError, 503, "ledger_unavailable"),
+    (LedgerBrokenError, 503, "ledger_unavailable"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request, read."""
+
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Mapping[str, object]
+    raw: bytes = field(repr=False, default=b"")
+
+    @property
+    def actor(self) -> str:
+        """Who asks, as the holder of the administrator's token says.
+
+        Raises:
+            InvalidRequestError: if the name can't be kept.
+        """
+        name = self.headers.get("x-actor", "")
+        if len(name) > ACTOR_CHARACTERS_MAX or not name.isprintable():
+            message = f"X-Actor must be at most {ACTOR_CHARACTERS_MAX} printable characters"
+            raise InvalidRequestError(message, "x-actor")
+        return f"api:{name.strip()}" if name.strip() else "api"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is answered."""
+
+    body: Mapping[str, object]
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+Handler = Callable[[Asked], Told]
+
+
+class Endpoint:
+    """Makes a route's endpoint of a handler."""
+
+    def __init__(self, handler: Handler, *, bytes_max: int = BODY_BYTES_MAX) -> None:
+        self._handler, self._bytes_max = handler, bytes_max
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request; nothing is raised."""
+        more: Mapping[str, str] = {}
+        try:
+            check_headers(request.scope, self._bytes_max)
+            body = await read_body(request.receive, self._bytes_max)
+            if body is None:
+                return Response(status_code=499)  # the client left: nobody reads this
+            told = await asyncio.to_thread(self._told, request, body)
+            reply, more = Reply(told.status, dict(told.body)), told.headers
+        except BodyError as error:
+            reply = failure(error.status, str(error), error.field)
+        except SpendgateError as error:
+            reply = refusal_of(error)
+        except Exception as error:  # noqa: BLE001 - the server would log it with whatever text it has
+            # The text of an unknown error may quote the request, so only its type is logged.
+            _log.error("administration failed: %s", type(error).__qualname__)
+            reply = failure(500, INTERNAL_MESSAGE)
+        headers = {"Cache-Control": "no-store", **spend_headers(reply), **more}
+        content = encode_body(reply.body)
+        return Response(content, reply.status, headers, media_type="application/json")
+
+    def _told(self, request: Request, body: bytes) -> Told:
+        document: Mapping[str, object] = {}
+        if body.strip():
+            check_body(body)
+            document = parse_object(body)
+        path = {name: str(value) for name, value in request.path_params.items()}
+        query = dict(request.query_params)
+        return self._handler(Asked(path, query, request.headers, document, body))
+
+
+def refusal_of(error: SpendgateError) -> Reply:
+    """Return the answer to an error."""
+    for kind, status, code in _STATUSES:
+        if isinstance(error, kind):
+            named = error.code if isinstance(error, ForbiddenError) else code
+            param = error.field if isinstance(error, InvalidRequestError | ForbiddenError) else None
+            return error_reply(status, named, str(error), param=param, retryable=status == 503)
+    _log.error("administration failed: %s", type(error).__qualname__)
+    return failure(500, INTERNAL_MESSAGE)

@@ -1,0 +1,74 @@
+"""Whatever is sent to the administration, it answers as its OpenAPI document says."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+from tests.contract.running_app import App, running
+
+from spendgate.app.budget_routes import BudgetRoutes
+
+ADMIN = "an administrator's token of the tests"
+BUDGETS = "budgets: [{id: ann, scope: {user: ann}, limit_usd: 0.5}]"
+load_all_checks()
+MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+HELD_TO = CHECKS.get_by_names(
+    [
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_schema_conformance",
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory, simulator: str) -> Iterator[App]:
+    home = tmp_path_factory.mktemp("fuzzed")
+    token = {"SPENDGATE_ADMIN_TOKEN": ADMIN}
+    with running(home, simulator, budgets=BUDGETS, workers=1, **token) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def document(fuzzed: App) -> Any:
+    found = schemathesis.openapi.from_url(f"{fuzzed.url}/openapi.json")
+    return found.include(path_regex="^/(api|webhook)").exclude(path="/api/chat")
+
+
+def test_any_request_is_answered_as_the_document_says(document: Any) -> None:
+    asked: list[str] = []
+    for found in document.get_all_operations():
+        operation = found.ok()
+
+        # One wish after the other, and the same ones in each run.
+        @settings(
+            max_examples=12,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=st.one_of(*[operation.as_strategy(generation_mode=mode) for mode in MODES]))
+        def answers(case: Any) -> None:
+            response = case.call(headers={"Authorization": f"Bearer {ADMIN}"})
+            case.validate_response(response, checks=HELD_TO)
+
+        answers()
+        asked.append(operation.label)
+    assert len(asked) >= 14
+
+
+def test_the_document_names_every_route_of_the_administration(fuzzed: App) -> None:
+    paths = httpx.get(f"{fuzzed.url}/openapi.json").json()["paths"]
+
+    routes = BudgetRoutes(lambda: pytest.fail("nothing is asked")).routes()
+    for route in routes:
+        for method in (route.methods or set()) - {"HEAD"}:
+            assert method.lower() in paths[route.path], (method, route.path)
