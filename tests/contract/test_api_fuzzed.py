@@ -13,6 +13,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from tests.contract.running_app import App, running
 
 from spendgate.app.budget_routes import BudgetRoutes
+from spendgate.app.request_routes import RequestRoutes
 
 ADMIN = "an administrator's token of the tests"
 BUDGETS = "budgets: [{id: ann, scope: {user: ann}, limit_usd: 0.5}]"
@@ -68,7 +69,9 @@ def test_any_request_is_answered_as_the_document_says(document: Any) -> None:
 def test_the_document_names_every_route_of_the_administration(fuzzed: App) -> None:
     paths = httpx.get(f"{fuzzed.url}/openapi.json").json()["paths"]
 
-    routes = BudgetRoutes(lambda: pytest.fail("nothing is asked")).routes()
-    for route in routes:
+    def nothing() -> Any:
+        pytest.fail("nothing is asked")
+
+    for route in (*BudgetRoutes(nothing).routes(), *RequestRoutes(nothing).routes()):
         for method in (route.methods or set()) - {"HEAD"}:
             assert method.lower() in paths[route.path], (method, route.path)

@@ -118,6 +118,33 @@ def test_a_request_is_explained_and_models_say_what_fits(app: App, api: httpx.Cl
     assert told(api.get("/models"))["models"][0]["fits"] is None
 
 
+def test_more_budget_is_asked_for_and_approved_once(app: App, api: httpx.Client) -> None:
+    wish = {"budget_id": "ann", "amount_usd": 2, "reason": "a long report", "lasts": "12h"}
+    key = {"Idempotency-Key": "wish-1"}
+    asked = told(api.post("/requests", json=wish, headers=key), 201)
+    assert told(api.post("/requests", json=wish, headers=key), 201) == asked
+    assert (asked["status"], asked["requested_by"]) == ("pending", "api:ann")
+    before = told(api.get("/budgets/ann"))["limit_now_usd"]
+
+    path = f"/requests/{asked['request_id']}"
+    approved = told(api.post(f"{path}/approve", json={"reason": "fine"}, headers={"X-Actor": "bo"}))
+
+    assert (approved["status"], approved["decided_by"]) == ("approved", "api:bo")
+    assert told(api.post(f"{path}/approve", json={})) == approved
+    budget = told(api.get("/budgets/ann"))
+    assert float(budget["limit_now_usd"]) == float(before) + 2
+    assert budget["raises"][-1]["expires_at"] == approved["expires_at"]
+    assert told(api.post(f"{path}/deny", json={}), 409)["error"]["code"] == "already_exists"
+    denied = json.loads(
+        app.cli("budget", "request", "ann", "--amount", "1", "--reason", "x", "--json")
+    )
+    assert "denied" in app.cli("budget", "deny", denied["request_id"], "--reason", "no")
+    assert told(api.post(f"/requests/{denied['request_id']}/approve", json={}), 409)
+    pending = told(api.get("/requests", params={"status": "pending"}))["requests"]
+    assert pending == []
+    assert told(api.get("/budgets/ann")) == budget
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "problem"),
     [
@@ -142,6 +169,17 @@ def test_a_request_is_explained_and_models_say_what_fits(app: App, api: httpx.Cl
         ("GET", "/spend?by=colour", None, 400, "is unknown"),
         ("GET", "/models?max_tokens=0", None, 400, "max_tokens"),
         ("POST", "/explain?route=x", {}, 400, "route must be"),
+        ("POST", "/requests", {"budget_id": "ann"}, 400, "amount_usd: is required"),
+        (
+            "POST",
+            "/requests",
+            {"budget_id": "an", "amount_usd": 1, "reason": "r"},
+            404,
+            "did you mean ann?",
+        ),
+        ("POST", "/requests/none/approve", {}, 404, "no request"),
+        ("POST", "/requests/none/deny", {"why": "x"}, 400, "unknown key"),
+        ("GET", "/requests?status=lost", None, 400, "status must be one of"),
         ("PATCH", "/budgets", {}, 405, "another method"),
     ],
 )

@@ -12,8 +12,9 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from spendgate.adapters.budget_codec import parse_raise
+from spendgate.adapters.budget_requests import BudgetRequests
 from spendgate.adapters.delta_query import query_rows
-from spendgate.bootstrap import open_ledger, open_price_book
+from spendgate.bootstrap import build_admin, open_ledger, open_price_book
 from spendgate.config import Settings
 from spendgate.jobs.job_run import JobRun
 from spendgate.jobs.sync_policies import run as sync
@@ -78,7 +79,9 @@ def changes(report: Mapping[str, object]) -> list[tuple[object, ...]]:
 def test_file_sql_and_ledger_agree_and_an_unchanged_run_writes_nothing(place: Place) -> None:
     first = place.sync()
 
-    assert first["tables_created"] == ["budgets", "prices", "policy_changes"]
+    assert first["tables_created"] == [
+        "budgets", "prices", "policy_changes", "budget_requests",
+    ]  # fmt: skip
     assert place.limits() == place.in_force() == {"org": (500, "file"), "each": (5, "file")}
     assert first["price_rows_to_table"] == len(
         query_rows(place.home / "delta", "SELECT model FROM prices")
@@ -88,6 +91,12 @@ def test_file_sql_and_ledger_agree_and_an_unchanged_run_writes_nothing(place: Pl
     assert (second["changes"], second["kept"], second["problems"]) == ([], 2, [])
     assert place.versions() == before
 
+    _edits_on_every_side(place)
+    _removals(place)
+    _a_broken_file(place)
+
+
+def _edits_on_every_side(place: Place) -> None:
     # Somebody edits in SQL, somebody else the ledger, and the file is changed.
     place.sql("UPDATE {budgets} SET limit_usd = 7 WHERE budget_id = 'each'")
     place.sql(
@@ -99,7 +108,6 @@ def test_file_sql_and_ledger_agree_and_an_unchanged_run_writes_nothing(place: Pl
         "INSERT INTO {budgets} (budget_id, raise_id, raise_usd, reason, expires_at) VALUES "
         "('org', 'launch', 100, 'launch', TIMESTAMP '2026-03-11 00:00:00Z')"
     )
-    raised = {"raises": "night", "id": "more", "amount_usd": "1", "reason": "retry"}
     place.sql(
         "INSERT INTO {prices} (model, effective_from, token_class, usd_per_million) VALUES "
         "('house', TIMESTAMP '2026-01-01 00:00:00Z', 'input', 1.5), "
@@ -135,10 +143,17 @@ def test_file_sql_and_ledger_agree_and_an_unchanged_run_writes_nothing(place: Pl
     assert json.loads(row_json)["model"] == "house"
     assert [len(str(one["price_version"])) for one in versions] == [12]
 
+
+def _removals(place: Place) -> None:
     # What was edited through the ledger shows up in the table; what was deleted goes everywhere.
     place.sql("DELETE FROM {budgets} WHERE budget_id IN ('each', 'org')")
+    raised = {"raises": "night", "id": "more", "amount_usd": "1", "reason": "retry"}
     place.ledger.policies.put_raise(parse_raise(raised, where="test", source="people"))
+    desk = BudgetRequests(build_admin(place.settings, place.ledger), lambda: AT)
+    asked = {"budget_id": "org", "amount_usd": "5", "reason": "tests", "request_id": "q1"}
+    desk.ask(asked, "bot")
     fourth = place.sync()
+    assert fourth["budget_requests"] == 1
 
     assert changes(fourth) == [
         ("budget each", "added", "file"),
@@ -149,10 +164,12 @@ def test_file_sql_and_ledger_agree_and_an_unchanged_run_writes_nothing(place: Pl
     assert place.in_force()["each"] == (6, "file")
     assert place.limits()["org"] == (600, "file")
     place.ledger.policies.remove_budget("night")
+    desk.approve("q1", "boss")
     fifth = place.sync()
     assert changes(fifth) == [
         ("budget night", "removed", "ledger"),
         ("raise more", "removed", "ledger"),
+        ("raise raise-q1", "added", "ledger"),
     ]
     # Who changed what is in SQL too, each change once.
     journal = query_rows(
@@ -163,6 +180,12 @@ def test_file_sql_and_ledger_agree_and_an_unchanged_run_writes_nothing(place: Pl
     assert len(journal) == len([one for one in kept if one.kind == "budget"]) > 5
     assert {"changed_by": "sql", "kind": "budget", "name": "night"} in journal
     assert {"changed_by": "policy file", "kind": "budget", "name": "org"} in journal
+    assert query_rows(
+        place.home / "delta", "SELECT request_id, status, raise_id FROM budget_requests"
+    ) == [{"request_id": "q1", "status": "approved", "raise_id": "raise-q1"}]
+
+
+def _a_broken_file(place: Place) -> None:
     before = place.versions()
     place.file.write_text("budgets: 5")
     sixth = place.sync()

@@ -100,7 +100,7 @@ class BudgetAdmin:
                 raise AlreadyThereError(f"there is a budget {after.budget_id!r} already")
             return PolicyEdit((after,)), Changed(None, after)
 
-        return self._change(change, author)
+        return self.change(change, author)
 
     def put(
         self,
@@ -141,7 +141,7 @@ class BudgetAdmin:
             edit = PolicyEdit() if after == before else PolicyEdit((after,))
             return edit, Changed(before, after)
 
-        return self._change(change, author)
+        return self.change(change, author)
 
     def remove(self, budget_id: str, author: Author, *, etag: str | None = None) -> Changed:
         """Remove a budget and its raises; what was spent stays in the journal.
@@ -156,7 +156,7 @@ class BudgetAdmin:
             _check_fresh(before, etag, budget_id)
             return PolicyEdit(removed=(before,)), Changed(before, None)
 
-        return self._change(change, author)
+        return self.change(change, author)
 
     def raise_limit(self, row: Mapping[str, object], author: Author) -> Raise:
         """Add money to a budget; the same raise again changes nothing.
@@ -172,7 +172,7 @@ class BudgetAdmin:
             edit = self.raising(policy, raised)
             return edit, raised
 
-        return self._change(change, author)
+        return self.change(change, author)
 
     def raising(self, policy: Policy, raised: Raise) -> PolicyEdit:
         """Return the edit that makes a raise; empty if it was made before.
@@ -208,9 +208,14 @@ class BudgetAdmin:
             raise PolicyError("\n".join(problems))
         return budget
 
-    def _change(
+    def change(
         self, change: Callable[[Policy], tuple[PolicyEdit, Result]], author: Author
     ) -> Result:
+        """Make a change on the version of the policy that it was checked against.
+
+        Raises:
+            LedgerBusyError: if others kept changing the policy.
+        """
         policies = self._ledger.policies.by(author.actor, author.reason)
         for _ in range(ROUNDS_MAX):
             policy = policies.policy()

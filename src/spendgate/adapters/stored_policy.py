@@ -66,12 +66,23 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestRow:
+    """A request for more budget as it is stored, and as it must be before; None: not there."""
+
+    request_id: str
+    status: str
+    spec: str
+    before: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyEdit:
     """Several changes that hold together or not at all."""
 
     put: tuple[Budget | Raise, ...] = ()
     removed: tuple[Budget | Raise, ...] = ()
     prices: tuple[str, ...] = ()
+    requests: tuple[RequestRow, ...] = ()
 
 
 class StoredPolicy:
@@ -222,6 +233,12 @@ class StoredPolicy:
             (now,) = connection.execute(self._sql["version"]).fetchone()
             if now != version:
                 return False
+            for row in edit.requests:
+                found = connection.execute(self._sql["get_request"], (row.request_id,)).fetchone()
+                if (None if found is None else found[0]) != row.before:
+                    return False
+            for row in edit.requests:
+                self._put_request(connection, row)
             for rule in edit.removed:
                 if isinstance(rule, Raise):
                     connection.execute(self._sql["remove_raise"], (rule.raise_id,))
@@ -239,6 +256,15 @@ class StoredPolicy:
                 text = json.dumps(dict(base), sort_keys=True)
                 connection.execute(self._sql["put_meta"], (SYNC_BASE, text))
         return True
+
+    def requests(self) -> list[str]:
+        """Return all requests for more budget, as they are stored."""
+        return [str(spec) for (spec,) in self._store.read(self._sql["all_requests"])]
+
+    def request(self, request_id: str) -> str | None:
+        """Return one request as it is stored; None if there is none."""
+        rows = self._store.read(self._sql["get_request"], (request_id,))
+        return str(rows[0][0]) if rows else None
 
     @contextmanager
     def _changing(self) -> Generator[SqlConnection]:
@@ -272,6 +298,12 @@ class StoredPolicy:
 
     def _revoked(self, connection: SqlConnection) -> list[tuple[object, ...]]:
         return connection.execute(self._sql["all_revocations"], (FIRST_KEY, LAST_KEY)).fetchall()
+
+    def _put_request(self, connection: SqlConnection, row: RequestRow) -> None:
+        connection.execute(self._sql["put_request"], (row.request_id, row.status, row.spec))
+        author = (self._author.actor, self._author.reason)
+        change = ("request", row.request_id, row.before, row.spec)
+        connection.execute(self._sql["add_change"], (*author, *change))
 
     def _put_budget(self, connection: SqlConnection, budget: Budget) -> None:
         row = (budget.budget_id, budget.source, encode_budget(budget))

@@ -10,7 +10,6 @@ from spendgate.adapters.price_book import price_row_json
 from spendgate.adapters.spend_sums import spend_sums
 from spendgate.adapters.standing import standing
 from spendgate.bootstrap import (
-    RunningHost,
     build_admin,
     build_minter,
     open_price_book,
@@ -25,6 +24,7 @@ from spendgate.gateway.explanation import vouched
 from spendgate.gateway.json_object import is_object, json_object
 from spendgate.gateway.reply import budget_object
 from spendgate.gateway.wire import CHAT
+from spendgate.running_host import RunningHost
 
 Json = Mapping[str, object]
 

@@ -22,6 +22,7 @@ from spendgate.app.model_calls import Form, Gate, ModelCalls, as_it_is
 from spendgate.app.model_list import model_list, model_object
 from spendgate.app.openapi import openapi_document
 from spendgate.app.recipe_form import recipe_reply
+from spendgate.app.request_routes import RequestRoutes
 from spendgate.app.token_route import PATH as NARROW_PATH
 from spendgate.app.token_route import Narrower, narrow_route
 from spendgate.bootstrap import utc_now
@@ -158,6 +159,7 @@ def routes(
             Route("/v1/models/{model:path}", show_model, methods=["GET"]),
             narrow_route(narrower),
             *BudgetRoutes(administration).routes(),
+            *RequestRoutes(administration).routes(),
             Route("/health", health, methods=["GET"]),
             Route(API_HEALTH, api_health, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),

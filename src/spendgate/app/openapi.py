@@ -56,33 +56,37 @@ def openapi_document() -> dict[str, object]:
             "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": _look("This document", _object("Document"))},
         },
-        "components": {
-            "schemas": {
-                "Request": _ANY,
-                "Answer": {**_ANY, "properties": {"spend": _schema("Spend")}},
-                "Spend": _ANY,
-                "Error": _error(),
-                "RecipeError": _recipe_error(),
-                "List": _ANY,
-                "Model": _ANY,
-                "Status": {"type": "object", "properties": {"status": {"const": "ok"}}},
-                "Document": _ANY,
-                **HOLD_SCHEMAS,
-                "Health": _health(),
-                **admin_schemas(),
-                "Wish": _wish(),
-                "NarrowedToken": _narrowed_token(),
-            },
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "admin": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "SPENDGATE_ADMIN_TOKEN",
-                },
+        "components": _components(),
+        "security": [{}, {"bearer": []}],
+    }
+
+
+def _components() -> dict[str, object]:
+    return {
+        "schemas": {
+            "Request": _ANY,
+            "Answer": {**_ANY, "properties": {"spend": _schema("Spend")}},
+            "Spend": _ANY,
+            "Error": _error(),
+            "RecipeError": _recipe_error(),
+            "List": _ANY,
+            "Model": _ANY,
+            "Status": {"type": "object", "properties": {"status": {"const": "ok"}}},
+            "Document": _ANY,
+            **HOLD_SCHEMAS,
+            "Health": _health(),
+            **admin_schemas(),
+            "Wish": _wish(),
+            "NarrowedToken": _narrowed_token(),
+        },
+        "securitySchemes": {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "admin": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "SPENDGATE_ADMIN_TOKEN",
             },
         },
-        "security": [{}, {"bearer": []}],
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from spendgate.app.budget_routes import BUDGETS
+from spendgate.app.request_routes import REQUESTS
 from spendgate.domain.scope import Dimension
 
 Json = dict[str, object]
@@ -38,6 +39,10 @@ _WITH_BODY = ("413", "415")
 
 def admin_paths() -> Json:
     """Return the paths."""
+    return {**_budget_paths(), **_request_paths(), **_look_paths(), **_recipe_paths()}
+
+
+def _budget_paths() -> Json:
     budget = {"parameters": [_path("budget_id")]}
     return {
         BUDGETS: {
@@ -84,6 +89,34 @@ def admin_paths() -> Json:
                 parameters=[_header("Idempotency-Key")],
             ),
         },
+    }
+
+
+def _request_paths() -> Json:
+    return {
+        REQUESTS: {
+            "get": _operation(
+                "What was asked for, and what became of it",
+                "Requests",
+                parameters=[_query("status")],
+            ),
+            "post": _operation(
+                "Ask for more budget; safe to repeat with Idempotency-Key",
+                "RequestShown",
+                "201",
+                refused=("404", "409"),
+                body="RequestRow",
+                needs_body=True,
+                parameters=[_header("Idempotency-Key")],
+            ),
+        },
+        f"{REQUESTS}/{{request_id}}/approve": _decision("Approve: an expiring raise"),
+        f"{REQUESTS}/{{request_id}}/deny": _decision("Deny"),
+    }
+
+
+def _look_paths() -> Json:
+    return {
         "/api/spend": {
             "get": _operation(
                 "Where all budgets stand; with `by` sums of the events",
@@ -108,6 +141,11 @@ def admin_paths() -> Json:
                 parameters=[*(_query(one.value) for one in Dimension), _query("max_tokens")],
             )
         },
+    }
+
+
+def _recipe_paths() -> Json:
+    return {
         "/api/budget": {
             "get": _operation(
                 "The tightest budget of somebody, in the recipes' words",
@@ -159,6 +197,23 @@ def admin_schemas() -> Json:
             {"id": _ID, "raises": _ID, "amount_usd": _MONEY, "limit_now_usd": _MONEY},
             ["id", "raises", "amount_usd", "limit_now_usd"],
         ),
+        "Requests": _object(
+            {"requests": {"type": "array", "items": _ref("RequestShown")}}, ["requests"]
+        ),
+        "RequestShown": _object(
+            {"request_id": _ID, "budget_id": _ID, "amount_usd": _MONEY, "lasts": _TEXT}
+            | {"status": {"enum": ["pending", "approved", "denied"]}, "expires_at": _TIME},
+            ["request_id", "budget_id", "amount_usd", "status"],
+        ),
+        "RequestRow": {
+            **_object(
+                {"budget_id": _ID, "amount_usd": _AMOUNT, "reason": _TEXT, "request_id": _ID}
+                | {"lasts": {"type": "string", "description": "Such as 24h or 7d"}},
+                ["budget_id", "amount_usd", "reason"],
+            ),
+            "additionalProperties": False,
+        },
+        "Decision": {**_object({"reason": _TEXT}, []), "additionalProperties": False},
         "Usage": _object(
             dict.fromkeys(("scopeType", "scopeKey", "limit", "spent", "remaining"), _TEXT)
             | {"exceeded": {"type": "boolean"}, "budgets": {"type": "array"}},
@@ -204,6 +259,11 @@ def _budget_fields() -> Json:
         # What GET shows besides; ignored where it comes back.
         **{name: {} for name in ("source", "limit_now_usd", "raises", "etag")},
     }
+
+
+def _decision(summary: str) -> Json:
+    operation = _operation(summary, "RequestShown", refused=("404", "409"), body="Decision")
+    return {"parameters": [_path("request_id")], "post": operation}
 
 
 def _operation(

@@ -17,6 +17,7 @@ from spendgate.cli import (
     price_commands,
     prove_command,
     replay_command,
+    request_commands,
     scope_commands,
     spend_commands,
     sql_command,
@@ -52,6 +53,7 @@ def make_program() -> typer.Typer:
     budgets = budget_commands.make_group()
     budget_import.add_to(budgets)
     explain_command.add_to(budgets)
+    request_commands.add_to(budgets)
     program.add_typer(budgets, name="budget")
     scope_commands.add_to(program)
     program.add_typer(price_commands.make_group(), name="price")

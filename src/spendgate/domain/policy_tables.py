@@ -84,7 +84,7 @@ POLICY_CHANGES = Table(
     comment="Every change of budgets, raises, pauses, prices and defaults: who, what, why",
     key=("change_id",),
     columns=(
-        _required("change_id", STRING, "Key: the ledger's name and its number of the change"),
+        _required("change_id", STRING, "Key: the ledger and its number of the change"),
         _required("changed_at", TIMESTAMP, "When it was in force"),
         _required("changed_by", STRING, "A user, api:NAME, sql, or the policy file"),
         _required("reason", STRING, "Why; empty if nobody said"),

@@ -2,7 +2,7 @@
 
 from spendgate.domain.budget_tables import BUDGET_ALERTS, BUDGET_HOURLY
 from spendgate.domain.chargeback_tables import CHARGEBACKS, CHARGES
-from spendgate.domain.policy_tables import BUDGETS, PRICES
+from spendgate.domain.policy_tables import BUDGET_REQUESTS, BUDGETS, POLICY_CHANGES, PRICES
 from spendgate.domain.quarantine_table import SPEND_QUARANTINE
 from spendgate.domain.reconciliation_table import RECONCILIATION
 from spendgate.domain.table import (
@@ -17,6 +17,8 @@ from spendgate.domain.table import (
 ALL_TABLES: tuple[Table, ...] = (
     BUDGETS,
     PRICES,
+    POLICY_CHANGES,
+    BUDGET_REQUESTS,
     SPEND_EVENTS,
     DECISIONS,
     SPEND_QUARANTINE,

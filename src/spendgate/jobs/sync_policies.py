@@ -11,19 +11,21 @@ while the job runs is left alone, and the run starts over.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+from spendgate.adapters.budget_requests import BudgetRequests
 from spendgate.adapters.budget_table import name_of, row_name, row_of_rule
 from spendgate.adapters.policy_source import load_policy
 from spendgate.adapters.policy_sync_plan import SyncPlan, plan_sync
 from spendgate.adapters.price_sync_plan import PricePlan, plan_prices
 from spendgate.adapters.stored_ledger import StoredLedger
-from spendgate.bootstrap import open_price_book
+from spendgate.bootstrap import build_admin, open_price_book
 from spendgate.config import Settings
 from spendgate.domain.budget import Policy
-from spendgate.domain.policy_tables import BUDGETS, POLICY_CHANGES, PRICES
+from spendgate.domain.policy_tables import BUDGET_REQUESTS, BUDGETS, POLICY_CHANGES, PRICES
 from spendgate.domain.table import TIMESTAMP, Table
 from spendgate.errors import HostError, PolicyError
 from spendgate.jobs.job_run import JobRun, Report
@@ -31,7 +33,7 @@ from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.schemas import schema_text
 
 SCRIPT = "sync_policies"
-TABLES = (BUDGETS, PRICES, POLICY_CHANGES)
+TABLES = (BUDGETS, PRICES, POLICY_CHANGES, BUDGET_REQUESTS)
 CHANGES_AT_ONCE = 10_000
 ROWS_MAX = 100_000
 """Rows of one of these tables that a run reads; they are kept in memory."""
@@ -79,7 +81,8 @@ def sync_policies(
         if report is not None:
             changes = _write_changes(place)
             told = {"job": "sync_policies", "tables_created": created}
-            return {**told, **report, "policy_changes": changes}
+            requests = _write_requests(place)
+            return {**told, **report, "policy_changes": changes, "budget_requests": requests}
     raise HostError(
         f"the policy was edited {ROUNDS_MAX} times while this ran; run sync_policies again"
     )
@@ -191,3 +194,23 @@ def _write_changes(place: _Place) -> int:
         place.space.write("add_changes", POLICY_CHANGES, source, script=SCRIPT)
         last, count = changes[-1].seq, count + len(changes)
     return count
+
+
+def _write_requests(place: _Place) -> int:
+    """Bring the requests for more budget into their table; return how many are new or decided."""
+    known = place.space.read(place.spark, BUDGET_REQUESTS).select("request_id", "status")
+    there = {(row["request_id"], row["status"]) for row in known.limit(ROWS_MAX).collect()}
+    desk = BudgetRequests(build_admin(place.settings, place.ledger), lambda: place.at)
+    new = [one for one in desk.listed() if (one.request_id, one.status.value) not in there]
+    values = [
+        (
+            *(one.request_id, one.budget_id, Decimal(one.amount_nano).scaleb(-9), one.reason),
+            *(one.lasts_seconds, one.requested_by, one.requested_at, one.status.value),
+            *(one.decided_by, one.decided_at, one.decision_reason, one.raise_id, one.expires_at),
+        )
+        for one in new
+    ]
+    if values:
+        source = place.spark.createDataFrame(values, schema_text(BUDGET_REQUESTS))
+        place.space.write("merge_requests", BUDGET_REQUESTS, source, script=SCRIPT)
+    return len(values)

@@ -108,3 +108,10 @@ MERGE INTO $target AS t
 USING {source} AS s
 ON t.change_id = s.change_id
 WHEN NOT MATCHED THEN INSERT *
+
+-- name: merge_requests
+MERGE INTO $target AS t
+USING {source} AS s
+ON t.request_id = s.request_id
+WHEN MATCHED AND t.status <> s.status THEN UPDATE SET *
+WHEN NOT MATCHED THEN INSERT *

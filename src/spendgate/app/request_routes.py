@@ -1,0 +1,70 @@
+"""The administration's routes for requests: ask for more budget, list, approve, deny."""
+
+import json
+import uuid
+from collections.abc import Callable
+
+from starlette.routing import Route
+
+from spendgate.adapters.budget_requests import BudgetRequests, RequestStatus, request_json
+from spendgate.app.admin_endpoint import Asked, Endpoint, Told
+from spendgate.app.administration import Administration
+from spendgate.errors import InvalidRequestError
+
+REQUESTS = "/api/requests"
+
+
+class RequestRoutes:
+    """Handlers over one administration."""
+
+    def __init__(self, administration: Callable[[], Administration]) -> None:
+        self._administration = administration
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        listed = (
+            ("GET", REQUESTS, self._list),
+            ("POST", REQUESTS, self._ask),
+            ("POST", f"{REQUESTS}/{{request_id}}/approve", self._approve),
+            ("POST", f"{REQUESTS}/{{request_id}}/deny", self._deny),
+        )
+        return [
+            Route(path, Endpoint(handler).__call__, methods=[method])
+            for method, path, handler in listed
+        ]
+
+    def _list(self, asked: Asked) -> Told:
+        status = asked.query.get("status")
+        if status is not None and status not in set(RequestStatus):
+            known = ", ".join(RequestStatus)
+            raise InvalidRequestError(f"status must be one of {known}", "status")
+        return Told({"requests": [request_json(one) for one in self._desk().listed(status)]})
+
+    def _ask(self, asked: Asked) -> Told:
+        row = dict(asked.body)
+        key = asked.headers.get("idempotency-key")
+        if key is not None and row.get("request_id") is None:
+            name = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([asked.actor, key])).hex[:12]
+            row["request_id"] = f"request-{name}"
+        return Told(request_json(self._desk().ask(row, asked.actor)), 201)
+
+    def _approve(self, asked: Asked) -> Told:
+        name, reason = asked.path["request_id"], _reason(asked)
+        return Told(request_json(self._desk().approve(name, asked.actor, reason)))
+
+    def _deny(self, asked: Asked) -> Told:
+        name, reason = asked.path["request_id"], _reason(asked)
+        return Told(request_json(self._desk().deny(name, asked.actor, reason)))
+
+    def _desk(self) -> BudgetRequests:
+        administration = self._administration()
+        return BudgetRequests(administration.budgets, administration.now)
+
+
+def _reason(asked: Asked) -> str:
+    if unknown := sorted(set(asked.body) - {"reason"}):
+        raise InvalidRequestError(f"{unknown[0][:40]}: unknown key; send reason", unknown[0][:40])
+    reason = asked.body.get("reason", "")
+    if not isinstance(reason, str) or len(reason) > 500 or not reason.isprintable():
+        raise InvalidRequestError("reason must be at most 500 printable characters", "reason")
+    return reason
