@@ -33,7 +33,7 @@ from agents.usage import (
 from spendgate.domain.scope import Dimension
 from spendgate.errors import InvalidRequestError, SpendgateError
 from spendgate.gateway.json_object import JsonObject, is_object, json_object
-from spendgate.gateway.wire import CHAT, RESPONSES
+from spendgate.gateway.wire import CHAT, MAX_TOKENS_FIELDS, RESPONSES
 from spendgate.library.budgets import Budgets, Route
 from spendgate.library.step import Step
 
@@ -92,9 +92,14 @@ class _Asked:
         choice = self.settings.tool_choice
         if dropped and (choice in dropped or not (tools or handoffs)):
             choice = None
+        extras = _extras(self.settings)
+        has_own_maximum = any(extras.get(name) is not None for name in MAX_TOKENS_FIELDS)
         settings = replace(
             self.settings,
-            max_tokens=step.max_tokens,
+            # Extras come last in what is sent, so what they say of tokens is granted there.
+            max_tokens=None if has_own_maximum else step.max_tokens,
+            extra_body=_granted_extras(self.settings.extra_body, step),
+            extra_args=_granted_extras(self.settings.extra_args, step),
             tool_choice=choice,
             include_usage=True,  # a stream without usage would be charged in full
             preserve_raw_usage=True,  # normalized, it loses what some servers say of their cache
@@ -259,8 +264,17 @@ def _state(
 
 def _extras(settings: ModelSettings) -> dict[str, object]:
     """Return fields that the SDK passes on as they are."""
-    body = settings.extra_body
-    return {**(json_object(body) if is_object(body) else {}), **(settings.extra_args or {})}
+    return {**json_object(settings.extra_body), **(settings.extra_args or {})}
+
+
+def _granted_extras(extra: object, step: Step) -> dict[str, object] | None:
+    """Return the same but for what the step decides; None where there were none."""
+    granted = {
+        name: step.max_tokens if name in MAX_TOKENS_FIELDS and value is not None else value
+        for name, value in json_object(extra).items()
+        if name != "model"
+    }
+    return granted or None
 
 
 def _said(value: object) -> object:

@@ -194,6 +194,24 @@ def test_without_a_maximum_the_granted_one_is_sent(
     assert Decimal("0.06144") < billed_usd() <= spent_usd(budgets) < Decimal("0.07")
 
 
+@pytest.mark.parametrize("place", ["extra_body", "extra_args"])
+def test_extra_fields_change_neither_the_model_nor_the_granted_tokens(
+    budgets: Budgets, simulator: str, place: str
+) -> None:
+    provider = Watched(simulator, responses=False)
+    more: dict[str, object] = {"max_completion_tokens": 50_000, "temperature": 0.5}
+    if place == "extra_body":
+        more["model"] = "gpt-5"
+    fields: dict[str, Any] = {place: more}
+    settings = ModelSettings(max_tokens=300, **fields)
+
+    run(SpendModels(budgets, provider, agent="a"), agent(settings=settings))
+
+    (sent,) = provider.bodies
+    assert (sent["model"], sent["max_completion_tokens"], sent["temperature"]) == (SONNET, 300, 0.5)
+    assert "max_tokens" not in sent
+
+
 def test_a_failed_call_is_charged_in_full(budgets: Budgets, provider: Watched) -> None:
     settings = ModelSettings(max_tokens=300, extra_body={"simulate": {"status": 400}})
 
