@@ -133,7 +133,7 @@ def test_maintenance_removes_what_is_delivered_and_older_than_the_retention(
         (["spend", "show", "--by", "user"], 1, "there is no table spend_events"),
         (["sql", "SELECT 1 FROM nothing"], 1, "there is no table nothing"),
         (["sql", "DROP TABLE spend_events"], 1, "only a SELECT"),
-        (["job", "launder"], 2, "there is no job 'launder'; there are: drain, aggregate, maint"),
+        (["job", "launder"], 2, "there is no job 'launder'; there are: setup, drain, aggre"),
     ],
 )
 def test_a_wrong_question_is_told(
