@@ -19,6 +19,7 @@ from spendgate.cli.workspace_options import (
     ServicePrincipal,
     WarehouseId,
 )
+from spendgate.domain.money import MoneyError, parse_usd
 from spendgate.errors import HostError
 
 FAILED = 1
@@ -42,7 +43,9 @@ def verify(
     caching_model: Annotated[
         str, typer.Option(help="A Claude model.")
     ] = "databricks-claude-haiku-4-5",
-    max_usd: Annotated[float, typer.Option(help="Refuse to start above this ceiling.")] = 0.25,
+    max_usd: Annotated[
+        str, typer.Option(metavar="USD", help="Refuse to start above this ceiling.")
+    ] = "0.25",
     out: Annotated[
         Path | None, typer.Option("--out", dir_okay=False, help="Default docs/verified-DATE.md.")
     ] = None,
@@ -58,8 +61,12 @@ def verify(
     from spendgate.cli.verify_steps import STEPS, Status  # noqa: PLC0415
 
     ceiling = sum((step.ceiling_usd for step in STEPS), Decimal(0))
-    if ceiling > Decimal(str(max_usd)):
-        raise HostError(f"the steps may cost {ceiling} USD in all, above --max-usd {max_usd:g}")
+    try:
+        most = parse_usd(max_usd)
+    except MoneyError as error:
+        raise typer.BadParameter(str(error), param_hint="--max-usd") from None
+    if parse_usd(ceiling) > most:
+        raise HostError(f"the steps may cost {ceiling} USD in all, above --max-usd {max_usd}")
     note(f"{len(STEPS)} steps; paid calls of {ceiling} USD at most, less than a tenth as a rule")
     choices = Choices(
         target, catalog, schema, service_principal, credentials_scope, warehouse_id, ledger

@@ -5,7 +5,7 @@ The numbers are those of docs/runbook.md, "To verify on a workspace"; a test com
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from string import Template
@@ -56,8 +56,8 @@ class Site:
     client: WorkspaceClient
     names: Deployment
     ledger: StoredLedger | None
-    token: str
-    poor_token: str
+    token: str = field(repr=False)
+    poor_token: str = field(repr=False)
     model: str
     caching_model: str
     spent_usd: Decimal = Decimal(0)

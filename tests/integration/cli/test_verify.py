@@ -156,11 +156,13 @@ def test_what_cant_start_is_told(deployed: Deployed, flags: list[str], said: str
     assert not deployed.workspace.asked("POST", "/serving-endpoints/.*")
 
 
-def test_it_wants_to_be_told_that_it_may_pay(deployed: Deployed):
+def test_it_wants_to_be_told_that_it_may_pay_and_how_much(deployed: Deployed):
     done = CliRunner().invoke(make_program(), ["verify"])
+    unreadable = deployed.verify("--max-usd", "a little")
 
-    assert done.exit_code == 2
+    assert (done.exit_code, unreadable.exit_code) == (2, 2)
     assert "--workspace" in done.stderr
+    assert "write it like 12.50" in unreadable.stderr
 
 
 def test_the_runbook_lists_every_step():
