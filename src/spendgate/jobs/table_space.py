@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false
 # spark.sql takes arguments of any type.
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -82,6 +83,10 @@ class TableSpace:
             return True
         if self.read(spark, table).columns == list(table.column_names):
             return False
+        if self.folder is not None:
+            # By its path Delta replaces no table; what was in it can be made again.
+            shutil.rmtree(self.folder / table.name)
+            return self.create(spark, table)
         text = create_statement(table, self.name(table), is_unity=self.is_unity)
         spark.sql(text.replace(CREATE, "CREATE OR REPLACE TABLE", 1))
         return True
