@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from spendgate.adapters.budget_codec import parse_raise
 from spendgate.adapters.budget_requests import BudgetRequests
 from spendgate.adapters.delta_query import query_rows
-from spendgate.bootstrap import build_admin, open_ledger, open_price_book
+from spendgate.bootstrap import build_admin, open_ledger, open_price_book, utc_now
 from spendgate.config import Settings
 from spendgate.jobs.job_run import JobRun
 from spendgate.jobs.sync_policies import run as sync
@@ -149,7 +149,7 @@ def _removals(place: Place) -> None:
     place.sql("DELETE FROM {budgets} WHERE budget_id IN ('each', 'org')")
     raised = {"raises": "night", "id": "more", "amount_usd": "1", "reason": "retry"}
     place.ledger.policies.put_raise(parse_raise(raised, where="test", source="people"))
-    desk = BudgetRequests(build_admin(place.settings, place.ledger), lambda: AT)
+    desk = BudgetRequests(build_admin(place.settings, place.ledger), utc_now)
     asked = {"budget_id": "org", "amount_usd": "5", "reason": "tests", "request_id": "q1"}
     desk.ask(asked, "bot")
     fourth = place.sync()

@@ -44,11 +44,15 @@ def openapi_document() -> dict[str, object]:
             **hold_paths(_REFUSALS),
             "/api/tokens/narrow": {"post": _narrow()},
             "/api/dashboard/spend": {
-                "get": _look("Where the fullest budgets stand", _object("List"))
+                "get": _look("Where the fullest budgets stand", _object("Rows"), "401", "403")
             },
             "/api/dashboard/latest": {
                 "parameters": [{"name": "by", "in": "query", "schema": {"type": "string"}}],
-                "get": _look("Spend over time, and the last refusals", _object("Document")),
+                "get": _look(
+                    "Spend over time, and the last refusals",
+                    _object("Document"),
+                    *("400", "401", "403"),
+                ),
             },
             **admin_paths(),
             "/api/health": {"get": _look("Whether this process answers", _object("Health"))},
@@ -70,6 +74,7 @@ def _components() -> dict[str, object]:
             "Error": _error(),
             "RecipeError": _recipe_error(),
             "List": _ANY,
+            "Rows": {"type": "array", "items": _ANY},
             "Model": _ANY,
             "Status": {"type": "object", "properties": {"status": {"const": "ok"}}},
             "Document": _ANY,
@@ -158,8 +163,9 @@ def _metrics() -> dict[str, object]:
     }
 
 
-def _look(summary: str, answer: dict[str, object]) -> dict[str, object]:
-    return {"summary": summary, "responses": {"200": answer}}
+def _look(summary: str, answer: dict[str, object], *refused: str) -> dict[str, object]:
+    refusals = {one: _response(_REFUSALS[one], "Error") for one in refused}
+    return {"summary": summary, "responses": {"200": answer, **refusals}}
 
 
 def _object(name: str) -> dict[str, object]:
