@@ -10,8 +10,8 @@ WITH nearest AS (
     limit_usd,
     spent_usd,
     forecast_usd,
-    forecast_usd AS forecast_low_usd,
-    forecast_usd AS forecast_high_usd
+    forecast_low_usd,
+    forecast_high_usd
   FROM budget_state
   WHERE window_end > now() AND forecast_usd IS NOT NULL
   ORDER BY forecast_usd / NULLIF(limit_usd, 0) DESC, budget_id, scope_value
