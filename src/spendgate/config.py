@@ -219,6 +219,30 @@ class Settings(BaseSettings):
     """Id of the MLflow experiment that gets a trace per call; None: none. Where it is, MLflow's own
     MLFLOW_TRACKING_URI says (`databricks` inside a workspace)."""
 
+    zerobus_endpoint: str | None = None
+    """Endpoint of Zerobus, `https://<workspace id>.zerobus.<region>.cloud.databricks.com`, to
+    stream events into `zerobus_table` as they happen; None: the drain job alone delivers them.
+    Needs the extra `zerobus`."""
+
+    zerobus_table: str | None = None
+    """The landing table, `catalog.schema.spend_landing`; the client needs MODIFY and SELECT on
+    it itself, and what governs its catalog and schema."""
+
+    zerobus_workspace_url: str | None = Field(
+        default=None, validation_alias=_names("zerobus_workspace_url", "DATABRICKS_HOST")
+    )
+    """The workspace that signs Zerobus's client in."""
+
+    zerobus_client_id: str | None = Field(
+        default=None, validation_alias=_names("zerobus_client_id", "DATABRICKS_CLIENT_ID")
+    )
+    """Service principal that streams."""
+
+    zerobus_client_secret: SecretStr | None = Field(
+        default=None, validation_alias=_names("zerobus_client_secret", "DATABRICKS_CLIENT_SECRET")
+    )
+    """Its OAuth secret."""
+
     telemetry_service: Annotated[str, Field(min_length=1)] = "spendgate"
     """Service name in traces and metrics."""
 

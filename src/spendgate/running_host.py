@@ -52,7 +52,7 @@ class RunningHost:
         self._upstream = open_upstream(settings)
         upstream = self._upstream or stand_in
         self._commit_seconds = self.ledger.commit_seconds()
-        self._watchers = open_watchers(settings, self._figures)
+        self._watchers = open_watchers(settings, self._figures, self.ledger.outbox.first_events)
         self.gateway = build_gateway(
             settings, self.ledger, self._pools, upstream, self._watchers.telemetry
         )
@@ -111,8 +111,9 @@ class RunningHost:
         self._tried("sweep", self._sweep)
         self._tried("flush", self._flush)
         self._tried("alerts", self._alerts.keep)
-        self.ledger.close()
+        # Before the ledger, in which they may look things up.
         self._watchers.close(self._settings.telemetry_timeout_seconds)
+        self.ledger.close()
         self._pools.close()
         if self._upstream is not None:
             self._upstream.close()

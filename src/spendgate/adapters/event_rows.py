@@ -62,7 +62,7 @@ def arrow_schema(table: Table) -> pa.Schema:
 
 def event_table(events: Sequence[SpendEvent]) -> pa.Table:
     """Return events as rows of `spend_events`."""
-    rows = [_event_row(event) for event in events]
+    rows = [event_row(event) for event in events]
     return pa.Table.from_pylist(rows, schema=arrow_schema(SPEND_EVENTS))
 
 
@@ -72,7 +72,8 @@ def decision_table(decisions: Sequence[DecisionRecord]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=arrow_schema(DECISIONS))
 
 
-def _event_row(event: SpendEvent) -> dict[str, object]:
+def event_row(event: SpendEvent) -> dict[str, object]:
+    """Return an event as a row of `spend_events`."""
     facts, charge = event.facts, event.charge
     usage, note = charge.usage, charge.note
     return {

@@ -1,10 +1,16 @@
 """A ledger's journal as a feed: numbered batches, delivered until confirmed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from spendgate.adapters.event_codec import decode_charge, decode_decision, decode_facts, from_micros
+from spendgate.adapters.event_codec import (
+    decode_charge,
+    decode_decision,
+    decode_facts,
+    dump,
+    from_micros,
+)
 from spendgate.adapters.sql_store import Row, SqlStore
 from spendgate.domain.event import DecisionRecord, SpendEvent
 from spendgate.domain.hold import EventKind
@@ -43,6 +49,15 @@ class StoredOutbox:
         """Mark a batch as delivered."""
         with self._store.write() as connection:
             connection.execute(self._sql["confirm_batch"], (number,))
+
+    def first_events(self, hold_ids: Sequence[str]) -> tuple[SpendEvent, ...]:
+        """Return the first events of some holds, delivered or not; a hold in flight has none.
+
+        Two per hold: its end, and the correction of one that had expired before its call ended.
+        """
+        names = dump([f"{hold_id}:{number}" for hold_id in hold_ids for number in (1, 2)])
+        rows = self._store.read(self._sql["named_events"], (names,))
+        return tuple(_event(row) for row in rows)
 
     def state(self) -> OutboxState:
         """Return how many events wait and since when."""

@@ -14,6 +14,7 @@ from spendgate.errors import HostError
 
 if TYPE_CHECKING:
     from spendgate.adapters.otlp_metrics import OtlpMetrics
+    from spendgate.adapters.zerobus_landing import Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,10 @@ class Watchers:
             self.otlp_metrics.close(seconds)
 
 
-def open_watchers(settings: Settings, figures: Callable[[], LedgerFigures]) -> Watchers:
-    """Open what the settings name.
+def open_watchers(
+    settings: Settings, figures: Callable[[], LedgerFigures], journal: "Journal"
+) -> Watchers:
+    """Open what the settings name; `journal` has the events of ended holds.
 
     Raises:
         HostError: if a backend lacks its other half, or its package isn't installed.
@@ -56,6 +59,8 @@ def open_watchers(settings: Settings, figures: Callable[[], LedgerFigures]) -> W
         from spendgate.adapters.mlflow_traces import MlflowTraces  # noqa: PLC0415
 
         backends.append(MlflowTraces(settings.mlflow_experiment))
+    if settings.zerobus_endpoint is not None:
+        backends.append(_zerobus(settings, settings.zerobus_endpoint, journal))
     return _watchers(settings, figures, backends, otlp_metrics)
 
 
@@ -113,6 +118,21 @@ def _langfuse(settings: Settings) -> Backend:
         service=settings.telemetry_service,
         timeout_seconds=settings.telemetry_timeout_seconds,
     )
+
+
+def _zerobus(settings: Settings, endpoint: str, journal: "Journal") -> Backend:
+    from spendgate.adapters.zerobus_landing import ZerobusLanding, stream_opener  # noqa: PLC0415
+
+    workspace, table = settings.zerobus_workspace_url, settings.zerobus_table
+    client, secret = settings.zerobus_client_id, settings.zerobus_client_secret
+    if workspace is None or table is None or client is None or secret is None:
+        raise HostError(
+            "SPENDGATE_ZEROBUS_ENDPOINT needs SPENDGATE_ZEROBUS_TABLE, _WORKSPACE_URL, _CLIENT_ID "
+            "and _CLIENT_SECRET too"
+        )
+    seconds = settings.telemetry_timeout_seconds
+    opener = stream_opener(endpoint, workspace, table, (client, secret), timeout_seconds=seconds)
+    return ZerobusLanding(journal, opener)
 
 
 def _need_otlp() -> None:

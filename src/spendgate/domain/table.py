@@ -31,7 +31,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table; no two rows share the columns of `key`, nulls being equal to each other."""
+    """One table; no two rows share the columns of `key`, nulls being equal to each other.
+
+    Where rows may repeat there is no key.
+    """
 
     name: str
     comment: str

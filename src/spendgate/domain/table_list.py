@@ -2,6 +2,7 @@
 
 from spendgate.domain.budget_tables import BUDGET_ALERTS, BUDGET_HOURLY
 from spendgate.domain.chargeback_tables import CHARGEBACKS, CHARGES
+from spendgate.domain.landing_table import SPEND_LANDING
 from spendgate.domain.policy_tables import BUDGET_REQUESTS, BUDGETS, POLICY_CHANGES, PRICES
 from spendgate.domain.quarantine_table import SPEND_QUARANTINE
 from spendgate.domain.reconciliation_table import RECONCILIATION
@@ -30,6 +31,7 @@ ALL_TABLES: tuple[Table, ...] = (
     RECONCILIATION,
     CHARGES,
     CHARGEBACKS,
+    SPEND_LANDING,
 )
 
 SINK_TABLES: tuple[Table, ...] = (SPEND_EVENTS, DECISIONS)

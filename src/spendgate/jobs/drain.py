@@ -1,10 +1,11 @@
 """Drain: deliver the ledger's outbox to Delta."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import drain_outbox
-from spendgate.gateway.drain import FlushReport, flush_outbox
+from spendgate.gateway.drain import flush_outbox
 from spendgate.jobs.job_run import JobRun, Report
 
 
@@ -18,18 +19,21 @@ def run(run: JobRun) -> Report:
     """
     with run.opened_ledger() as ledger:
         if run.catalog is not None:
-            return {"job": "drain", **asdict(_drained_by_spark(run, ledger))}
+            return {"job": "drain", **_drained_by_spark(run, ledger)}
         delivered = drain_outbox(ledger, run.settings)
     if delivered is None:
         return {"job": "drain", "note": "another process delivers this home's events already"}
     return {"job": "drain", **asdict(delivered)}
 
 
-def _drained_by_spark(run: JobRun, ledger: StoredLedger) -> FlushReport:
+def _drained_by_spark(run: JobRun, ledger: StoredLedger) -> Mapping[str, object]:
     """Deliver to a catalog; two runs at once may do some work twice, but no row is there twice."""
-    from spendgate.jobs.spark_sink import SparkSink  # noqa: PLC0415 - pyspark is slow to load
+    from spendgate.jobs.landing import merge_landing  # noqa: PLC0415 - pyspark is slow to load
+    from spendgate.jobs.spark_sink import SparkSink  # noqa: PLC0415
 
     sink = SparkSink(run.spark(), run.space)
     sink.create_tables()
     limit = run.settings.drain_events_max
-    return flush_outbox(ledger.outbox, sink, ledger.ledger_id, limit)
+    landed = merge_landing(run)
+    delivered = asdict(flush_outbox(ledger.outbox, sink, ledger.ledger_id, limit))
+    return delivered if landed is None else {**delivered, "landed_batches": landed}

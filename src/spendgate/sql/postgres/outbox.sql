@@ -24,6 +24,12 @@ FROM outbox
 WHERE batch = %s
 ORDER BY seq
 
+-- name: named_events
+SELECT event_id, hold_id, kind, delta, reserved, facts, charge, recorded_at
+FROM outbox
+WHERE event_id = ANY(ARRAY(SELECT json_array_elements_text(%s::json)))
+ORDER BY seq
+
 -- name: batch_decisions
 SELECT record FROM decision_outbox WHERE batch = %s ORDER BY seq
 

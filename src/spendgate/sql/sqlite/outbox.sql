@@ -21,6 +21,12 @@ FROM outbox
 WHERE batch = ?
 ORDER BY seq
 
+-- name: named_events
+SELECT event_id, hold_id, kind, delta, reserved, facts, charge, recorded_at
+FROM outbox
+WHERE event_id IN (SELECT value FROM json_each(?))
+ORDER BY seq
+
 -- name: batch_decisions
 SELECT record FROM decision_outbox WHERE batch = ? ORDER BY seq
 
