@@ -107,7 +107,7 @@ def test_a_batch_that_is_repeated_after_a_crash_counts_once(home: Home) -> None:
 
 def test_a_lost_checkpoint_starts_the_sums_anew(home: Home) -> None:
     for number, cost_nano in enumerate((7, 999_999_999, 123_456_789), start=1):
-        home.charge(f"u{number}", cost_nano, AT + timedelta(hours=number * 5))
+        home.charge(f"u{number}", cost_nano, AT - timedelta(hours=number * 5))
     home.aggregate()
     made = home.tables()
     shutil.rmtree(home.folder / "checkpoints")
