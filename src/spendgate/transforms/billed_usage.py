@@ -39,12 +39,7 @@ def billed_usage(
         since: first instant.
         until: first instant after.
     """
-    endpoint = F.coalesce(
-        nested(usage, "usage_metadata.endpoint_name"),
-        nested(usage, "usage_metadata.ai_gateway.endpoint_name"),
-        nested(usage, "usage_metadata.ai_gateway.destination_model"),
-        F.lit("unknown"),
-    )
+    endpoint = _endpoint(usage)
     is_model = (
         endpoint.isin(*endpoints)
         | (
@@ -82,6 +77,15 @@ def billed_usage(
     return priced.groupBy("hour", "endpoint", "sku").agg(
         F.sum(F.when(is_dbu, F.col("quantity"))).cast(MONEY_SUM).alias("billed_dbu"),
         F.when(~is_unpriced, usd).cast(MONEY_SUM).alias("billed_usd"),
+    )
+
+
+def _endpoint(usage: DataFrame) -> Column:
+    return F.coalesce(
+        nested(usage, "usage_metadata.endpoint_name"),
+        nested(usage, "usage_metadata.ai_gateway.endpoint_name"),
+        nested(usage, "usage_metadata.ai_gateway.destination_model"),
+        F.lit("unknown"),
     )
 
 

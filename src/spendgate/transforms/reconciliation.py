@@ -23,6 +23,15 @@ only called one if the hours around it, as many on each side, don't agree either
 UNKNOWN_SKU = "unknown"
 
 _CALLS = ("hour", "endpoint")
+_SHARED = {
+    "our_requests": "bigint",
+    "our_usd": MONEY_SUM,
+    "our_dbu": MONEY_SUM,
+    "platform_requests": "bigint",
+    "bypass_requests": "bigint",
+    "bypass_usd": MONEY_SUM,
+}
+"""What a call doesn't know the SKU of."""
 
 
 def our_spend(events: DataFrame, since: datetime, until: datetime) -> DataFrame:
@@ -75,19 +84,7 @@ def reconciled(
     calls = ours.join(platform, list(_CALLS), "full").join(bypass, list(_CALLS), "full")
     rows = calls.join(billed, list(_CALLS), "full")
     rows = rows.withColumn("sku", F.coalesce("sku", F.lit(UNKNOWN_SKU)))
-    shared = rows.withColumns(
-        {
-            name: _share(name, kind)
-            for name, kind in (
-                ("our_requests", "bigint"),
-                ("our_usd", MONEY_SUM),
-                ("our_dbu", MONEY_SUM),
-                ("platform_requests", "bigint"),
-                ("bypass_requests", "bigint"),
-                ("bypass_usd", MONEY_SUM),
-            )
-        }
-    )
+    shared = rows.withColumns({name: _share(name, kind) for name, kind in _SHARED.items()})
     ours_usd, bypass_usd = _or_zero("our_usd"), _or_zero("bypass_usd")
     compared = shared.withColumns(
         {
@@ -97,16 +94,7 @@ def reconciled(
             "_through": F.col("billed_usd") - bypass_usd,
         }
     )
-    near = (
-        Window.partitionBy("endpoint", "sku")
-        .orderBy(F.unix_seconds("hour"))
-        .rangeBetween(-NEIGHBOUR_HOURS * HOUR_SECONDS, NEIGHBOUR_HOURS * HOUR_SECONDS)
-    )
-    all_ours, all_bypass = F.sum("our_usd").over(near), F.sum(_or_zero("bypass_usd")).over(near)
-    all_billed = F.sum(_or_zero("billed_usd")).over(near)
-    is_drift = _is_off(F.col("our_usd"), F.coalesce("_through", F.lit(0))) & _is_off(
-        all_ours, all_billed - all_bypass
-    )
+    is_drift = _is_off(F.col("our_usd"), F.coalesce("_through", F.lit(0))) & _is_near_off()
     ended = F.col("hour") + F.expr("INTERVAL 1 HOUR")
     is_unpriced = (F.col("billed_dbu").isNotNull() & F.col("billed_usd").isNull()) | (
         (F.col("bypass_requests") > 0) & F.col("bypass_usd").isNull()
@@ -124,6 +112,18 @@ def reconciled(
         ),
         RECONCILIATION,
     )
+
+
+def _is_near_off() -> Column:
+    near = (
+        Window.partitionBy("endpoint", "sku")
+        .orderBy(F.unix_seconds("hour"))
+        .rangeBetween(-NEIGHBOUR_HOURS * HOUR_SECONDS, NEIGHBOUR_HOURS * HOUR_SECONDS)
+    )
+    ours, bypass, billed = (
+        F.sum(_or_zero(name)).over(near) for name in ("our_usd", "bypass_usd", "billed_usd")
+    )
+    return _is_off(ours, billed - bypass)
 
 
 def _share(name: str, kind: str) -> Column:
