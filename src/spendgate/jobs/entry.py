@@ -56,19 +56,37 @@ def job_parser() -> argparse.ArgumentParser:
     parser.add_argument("--since", type=_instant, help="first instant that is looked at")
     parser.add_argument("--until", type=_instant, help="first instant after")
     parser.add_argument("--out", type=Path, help="folder or file of an export")
+    what = "a setting, such as geo=in_geo; serverless tasks have no environment"
+    parser.add_argument("--set", metavar="NAME=VALUE", action="append", type=_setting, help=what)
     return parser
 
 
 def _run_of(given: argparse.Namespace) -> JobRun:
-    flags = {"home": given.home, "ledger_url": given.ledger, "budgets_file": given.budgets}
+    flags: dict[str, object] = dict(given.set or ())
+    flags |= {
+        name: value
+        for name, value in (
+            ("home", given.home),
+            ("ledger_url", given.ledger),
+            ("budgets_file", given.budgets),
+        )
+        if value is not None
+    }
     try:
-        settings = Settings.model_validate({k: v for k, v in flags.items() if v is not None})
+        settings = Settings.model_validate(flags)
     except ValidationError as error:
         fields = ", ".join(str(one["loc"][0]) for one in error.errors(include_input=False))
         raise HostError(f"these settings can't be used: {fields}") from None
     choices = {name: getattr(given, name) for name in _CHOICES}
     at = utc_now() if given.as_of is None else given.as_of
     return JobRun(settings, at, given.catalog, given.schema, given.volume, **choices)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or name not in Settings.model_fields:
+        raise argparse.ArgumentTypeError(f"{name[:60]!r} is no setting; write it like NAME=VALUE")
+    return name, value
 
 
 def _instant(text: str) -> datetime:

@@ -31,6 +31,17 @@ def test_a_job_prints_its_report_and_returns(
     assert report["older_than"] == "2026-03-03T00:00:00+00:00"
 
 
+def test_a_setting_may_be_given_as_an_argument(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--home", str(home), "--as-of", "2026-03-10"]
+    main(["maintain", *given, "--set", "ledger_retention_seconds=86400"])
+
+    assert json.loads(capsys.readouterr().out)["older_than"] == "2026-03-09T00:00:00+00:00"
+    with pytest.raises(HostError, match="ledger_retention_seconds"):
+        main(["maintain", *given, "--set", "ledger_retention_seconds=soon"])
+
+
 def test_a_report_with_problems_ends_the_job_as_failed(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -50,6 +61,8 @@ def test_a_report_with_problems_ends_the_job_as_failed(
         (["nothing"], "invalid choice: 'nothing'"),
         (["drain", "--as-of", "soon"], "'soon' is no time"),
         (["maintain", "--rebuild"], "maintain takes no --rebuild"),
+        (["drain", "--set", "nothing=1"], "'nothing' is no setting"),
+        (["drain", "--set", "geo"], "'geo' is no setting"),
         (["drain", "--until", "2026-01-01"], "drain takes no --until"),
     ],
 )
