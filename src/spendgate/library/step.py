@@ -74,6 +74,11 @@ class Step:
         return self._admitted.callers_body
 
     @property
+    def hold_id(self) -> str:
+        """The hold that pays; as `client_request_id` it names the call in Databricks' tables."""
+        return self._admitted.hold_id
+
+    @property
     def spend(self) -> JsonObject | None:
         """The `spend` object, once the step has ended."""
         return self._spend

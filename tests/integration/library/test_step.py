@@ -29,6 +29,15 @@ def test_a_reported_call_costs_what_the_provider_bills(
     assert usd(step.spend, "cost_usd") == billed_usd() == spent_usd(budgets)
 
 
+def test_the_platform_knows_a_call_by_its_steps_hold(budgets: Budgets, ask: Provider) -> None:
+    with budgets.step(agent="a", model=SONNET, messages=MESSAGES, max_tokens=400) as step:
+        step.report(ask({**step.body, "client_request_id": step.hold_id}))
+        hold_id = step.hold_id
+
+    assert isinstance(step.spend, dict)
+    assert hold_id == f"{step.spend['request_id']}#1"
+
+
 def test_a_step_may_say_to_use_a_cheaper_model_and_fewer_tools(
     budgets: Budgets, ask: Provider, billed_usd: Callable[[], Decimal]
 ) -> None:
