@@ -4,6 +4,9 @@ Tokens are drawn from the recorded hour of traffic where it is at hand, else fro
 Everything follows from the seed. Ids are as random as real ones, so that files are as large.
 """
 
+# pyright: reportUnknownParameterType=false, reportAttributeAccessIssue=false
+# pyarrow ships no types, and makes its compute functions at run time.
+
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -94,7 +94,7 @@ def _rebuilt(spark: SparkSession, home: Path) -> dict[str, object]:
     _aggregated(spark, home, Traffic(), total, is_rebuild=True)
     rebuilt = time.monotonic() - started
     started = time.monotonic()
-    duckdb.sql(
+    duckdb.execute(
         "SELECT date_trunc('hour', occurred_at), org_id, team_id, agent_id, user_id, model, "
         "count(*), sum(input_tokens), sum(output_tokens), sum(cost_usd), sum(dbu) "
         f"FROM read_parquet({files!r}) GROUP BY ALL"

@@ -54,7 +54,7 @@ def test_any_request_is_answered_as_the_document_says(document: Any) -> None:
             derandomize=True,
             deadline=None,
             database=None,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType] - its metaclass is untyped
         )
         @given(case=st.one_of(*[operation.as_strategy(generation_mode=mode) for mode in MODES]))
         def answers(case: Any) -> None:
