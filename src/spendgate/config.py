@@ -107,6 +107,14 @@ class Settings(BaseSettings):
     admin_token: SecretStr | None = None
     """Bearer for administration routes; None switches them off."""
 
+    helicone_webhook_secret: SecretStr | None = None
+    """Secret that Helicone signs its webhooks with; None switches `app`'s `/webhook/helicone` off,
+    because what it takes without proof anybody could charge to anybody."""
+
+    webhook_secret: SecretStr | None = None
+    """Key of the meters that post to `app`'s `/webhooks/usage`, signed as Standard Webhooks:
+    `whsec_` and base64, or any text of 16 bytes and more; None switches it off."""
+
     hold_ttl_seconds: Seconds | None = None
     """Age at which a hold is charged as expired; None: the upstream time-out plus 30 s."""
 

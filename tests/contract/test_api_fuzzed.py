@@ -14,6 +14,7 @@ from tests.contract.running_app import App, running
 
 from spendgate.app.budget_routes import BudgetRoutes
 from spendgate.app.request_routes import RequestRoutes
+from spendgate.app.webhook_routes import WebhookKeys, WebhookRoutes
 
 ADMIN = "an administrator's token of the tests"
 BUDGETS = "budgets: [{id: ann, scope: {user: ann}, limit_usd: 0.5}]"
@@ -72,6 +73,8 @@ def test_the_document_names_every_route_of_the_administration(fuzzed: App) -> No
     def nothing() -> Any:
         pytest.fail("nothing is asked")
 
-    for route in (*BudgetRoutes(nothing).routes(), *RequestRoutes(nothing).routes()):
+    made = (BudgetRoutes(nothing), RequestRoutes(nothing))
+    webhooks = WebhookRoutes(WebhookKeys(), nothing, nothing)
+    for route in (route for one in (*made, webhooks) for route in one.routes()):
         for method in (route.methods or set()) - {"HEAD"}:
             assert method.lower() in paths[route.path], (method, route.path)

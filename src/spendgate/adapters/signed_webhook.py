@@ -1,4 +1,4 @@
-"""Events to a program of somebody else's: one POST each, signed as Standard Webhooks describe.
+"""Events to and from programs of somebody else's: one POST each, signed as Standard Webhooks do.
 
 The signature is an HMAC-SHA256 of `id.timestamp.body`, so that neither another body nor an old one
 passes for it; the id stays the same however often an event is sent.
@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,12 @@ from pydantic import SecretStr
 KEY_PREFIX = "whsec_"
 KEY_BYTES_MIN = 16
 TIMEOUT_SECONDS = 10.0
+TOLERANCE_SECONDS = 300
+"""How far a sender's clock may be from ours; a request older than that is somebody's copy."""
+SIGNATURES_MAX = 10
+"""Signatures read of one request: a sender that changes its key sends two."""
+ID, TIMESTAMP, SIGNATURE = HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
+_TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _LATER = frozenset({401, 403, 404, 408, 410, 429})
 """What a place answers whatever the event; another 4xx is about this one."""
 
@@ -56,6 +63,27 @@ def key_bytes(key: SecretStr) -> bytes:
     return found
 
 
+def signature_fault(
+    key: bytes, headers: Mapping[str, str], body: bytes, at: datetime
+) -> tuple[str, str] | None:
+    """Say which header of a request is wrong and why; None if its sender has the key.
+
+    A signature that is nearly right takes as long as any other that isn't.
+    """
+    event_id, timestamp, sent = (headers.get(name, "") for name in HEADERS)
+    for name, value in zip(HEADERS, (event_id, timestamp, sent), strict=True):
+        if not value or (name == TIMESTAMP and not _TIMESTAMP.fullmatch(value)):
+            return name, f"{name} is missing or has another form; sign as Standard Webhooks do"
+    expected = signature(key, event_id, int(timestamp), body).encode()
+    given = [one.encode("utf-8", "replace") for one in sent.split()[:SIGNATURES_MAX]]
+    if not any(hmac.compare_digest(one, expected) for one in given):
+        return SIGNATURE, "no signature is one of our key over these bytes"
+    if abs(at.timestamp() - int(timestamp)) > TOLERANCE_SECONDS:
+        text = f"the request is more than {TOLERANCE_SECONDS} s from our time; sign it when sent"
+        return TIMESTAMP, text
+    return None
+
+
 def post_signed(
     client: httpx.Client,
     url: SecretStr,
@@ -71,9 +99,9 @@ def post_signed(
     """
     timestamp = int(at.timestamp())
     signed = {
-        "webhook-id": event_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": signature(key, event_id, timestamp, body),
+        ID: event_id,
+        TIMESTAMP: str(timestamp),
+        SIGNATURE: signature(key, event_id, timestamp, body),
     }
     try:
         with client.stream(

@@ -79,13 +79,17 @@ class Told:
 
 
 Handler = Callable[[Asked], Told]
+Guard = Callable[[Mapping[str, str], bytes], Reply | None]
+"""Looks at headers and body before anything parses them; answers a refusal, or None."""
 
 
 class Endpoint:
     """Makes a route's endpoint of a handler."""
 
-    def __init__(self, handler: Handler, *, bytes_max: int = BODY_BYTES_MAX) -> None:
-        self._handler, self._bytes_max = handler, bytes_max
+    def __init__(
+        self, handler: Handler, *, bytes_max: int = BODY_BYTES_MAX, guard: Guard | None = None
+    ) -> None:
+        self._handler, self._bytes_max, self._guard = handler, bytes_max, guard
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request; nothing is raised."""
@@ -95,8 +99,12 @@ class Endpoint:
             body = await read_body(request.receive, self._bytes_max)
             if body is None:
                 return Response(status_code=499)  # the client left: nobody reads this
-            told = await asyncio.to_thread(self._told, request, body)
-            reply, more = Reply(told.status, dict(told.body)), told.headers
+            refused = self._guard and self._guard(request.headers, body)
+            if refused:
+                reply = refused
+            else:
+                told = await asyncio.to_thread(self._told, request, body)
+                reply, more = Reply(told.status, dict(told.body)), told.headers
         except BodyError as error:
             reply = failure(error.status, str(error), error.field)
         except SpendgateError as error:

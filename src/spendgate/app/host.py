@@ -25,6 +25,7 @@ from spendgate.app.recipe_form import recipe_reply
 from spendgate.app.request_routes import RequestRoutes
 from spendgate.app.token_route import PATH as NARROW_PATH
 from spendgate.app.token_route import Narrower, narrow_route
+from spendgate.app.webhook_routes import WebhookKeys, WebhookRoutes
 from spendgate.bootstrap import utc_now
 from spendgate.config import Settings
 from spendgate.domain.budget import Policy
@@ -70,6 +71,7 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
         HostError: before anything starts, if a setting, the folder or the port can't be used.
     """
     policy = check_settings(settings)
+    WebhookKeys.of(settings)
     with bind(host, port) as bound:
         plan = ServerPlan(
             name="spendgate app",
@@ -94,6 +96,7 @@ def create_app() -> ASGIApp:
         platform_header=settings.platform_header,
         narrower=WORKER.narrowing,
         live=LivePage(lambda: WORKER.running().ledger, utc_now),
+        webhooks=WebhookRoutes(WebhookKeys.of(settings), lambda: WORKER.running().ledger, utc_now),
         administration=lambda: Administration.of(settings, WORKER.running()),
     )
 
@@ -120,6 +123,7 @@ def routes(
     platform_header: str | None,
     narrower: Callable[[], Narrower],
     live: LivePage | None = None,
+    webhooks: WebhookRoutes | None = None,
     administration: Callable[[], Administration],
 ) -> ASGIApp:
     """Return the app over a gate, without its start and end."""
@@ -163,7 +167,7 @@ def routes(
             Route("/health", health, methods=["GET"]),
             Route(API_HEALTH, api_health, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
-            *(live.routes() if live is not None else ()),
+            *(route for one in (live, webhooks) if one is not None for route in one.routes()),
         ],
         exception_handlers={HTTPException: _http_failure, Exception: _server_failure},
     )

@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from spendgate.app.openapi_admin import admin_paths, admin_schemas
 from spendgate.app.openapi_holds import HOLD_SCHEMAS, hold_paths
+from spendgate.app.openapi_webhooks import WEBHOOK_SCHEMAS, webhook_paths
 from spendgate.domain.scope import Dimension
 
 _ANY = {"type": "object", "additionalProperties": True}
@@ -55,6 +56,7 @@ def openapi_document() -> dict[str, object]:
                 ),
             },
             **admin_paths(),
+            **webhook_paths(),
             "/api/health": {"get": _look("Whether this process answers", _object("Health"))},
             "/health": {"get": _look("Whether this process answers", _object("Status"))},
             "/metrics": {"get": _metrics()},
@@ -79,6 +81,7 @@ def _components() -> dict[str, object]:
             "Status": {"type": "object", "properties": {"status": {"const": "ok"}}},
             "Document": _ANY,
             **HOLD_SCHEMAS,
+            **WEBHOOK_SCHEMAS,
             "Health": _health(),
             **admin_schemas(),
             "Wish": _wish(),

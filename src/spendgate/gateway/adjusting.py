@@ -74,6 +74,7 @@ def booking(
     at: datetime,
     *,
     model: str = NO_MODEL,
+    upstream: str = "",
     charge: Charge | None = None,
     kind: EventKind = EventKind.CORRECTED,
 ) -> Booking:
@@ -85,7 +86,7 @@ def booking(
         scopes=identity.values,
         model_requested="",
         model=model,
-        upstream="",
+        upstream=upstream,
         geo="",
         price_version="",
         decision="",
