@@ -21,8 +21,9 @@ from spendgate.app.live_page import LivePage
 from spendgate.app.model_calls import Form, Gate, ModelCalls, as_it_is
 from spendgate.app.model_list import model_list, model_object
 from spendgate.app.openapi import openapi_document
+from spendgate.app.own_requests import OwnRequests, TokenReader
 from spendgate.app.recipe_form import recipe_reply
-from spendgate.app.request_routes import RequestRoutes
+from spendgate.app.request_routes import REQUESTS, RequestRoutes
 from spendgate.app.token_route import PATH as NARROW_PATH
 from spendgate.app.token_route import Narrower, narrow_route
 from spendgate.app.webhook_routes import WebhookKeys, WebhookRoutes
@@ -54,6 +55,10 @@ _MESSAGES = {
     404: f"there is no such path; POST {', '.join(MODEL_CALLS)}, {HOLDS}, GET /v1/models, /health",
     405: "this path takes another method",
 }
+
+
+class SpendTokens(Narrower, TokenReader, Protocol):
+    """What is done with spend tokens besides calls."""
 
 
 class AppGate(Gate, Protocol):
@@ -121,7 +126,7 @@ def routes(
     beat_seconds: float,
     admin_token: SecretStr | None,
     platform_header: str | None,
-    narrower: Callable[[], Narrower],
+    narrower: Callable[[], SpendTokens],
     live: LivePage | None = None,
     webhooks: WebhookRoutes | None = None,
     administration: Callable[[], Administration],
@@ -147,31 +152,28 @@ def routes(
         message = "there is no such model, or it has no price; GET /v1/models lists them"
         return answer(error_reply(404, "model_not_found", message, param="model"))
 
-    async def health(_request: Request) -> Response:
-        return answer(Reply(200, {"status": "ok"}))
-
-    async def api_health(_request: Request) -> Response:
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        return answer(Reply(200, {"status": "ok", "timestamp": now}))
-
     async def openapi(_request: Request) -> Response:
         return answer(Reply(200, document))
 
-    others = Starlette(
-        routes=[
+    others = _app(
+        [
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/v1/models/{model:path}", show_model, methods=["GET"]),
             narrow_route(narrower),
             *BudgetRoutes(administration).routes(),
             *RequestRoutes(administration).routes(),
-            Route("/health", health, methods=["GET"]),
-            Route(API_HEALTH, api_health, methods=["GET"]),
+            Route("/health", _health, methods=["GET"]),
+            Route(API_HEALTH, _api_health, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
             *(route for one in (live, webhooks) if one is not None for route in one.routes()),
-        ],
-        exception_handlers={HTTPException: _http_failure, Exception: _server_failure},
+        ]
     )
-    guarded = AdminGuard(others, admin_token, open_paths={*MODEL_CALLS, NARROW_PATH, API_HEALTH})
+    guarded = AdminGuard(
+        others,
+        admin_token,
+        open_paths={*MODEL_CALLS, NARROW_PATH, API_HEALTH},
+        by_spend_token={REQUESTS: _app(OwnRequests(narrower, administration).routes())},
+    )
     return _Doors(calls, guarded)
 
 
@@ -203,6 +205,20 @@ class _Doors:
             await self._calls.answer(route, scope, receive, send, form, reading)
         else:
             await answer(failure(405, _MESSAGES[405]))(scope, receive, send)
+
+
+def _app(routes: list[Route]) -> Starlette:
+    handlers = {HTTPException: _http_failure, Exception: _server_failure}
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+async def _health(_request: Request) -> Response:
+    return answer(Reply(200, {"status": "ok"}))
+
+
+async def _api_health(_request: Request) -> Response:
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return answer(Reply(200, {"status": "ok", "timestamp": now}))
 
 
 async def _http_failure(_request: Request, error: Exception) -> Response:

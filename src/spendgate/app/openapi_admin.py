@@ -23,14 +23,15 @@ _TIME: Json = {"type": ["string", "null"], "format": "date-time"}
 _TEXTS: Json = {"type": "array", "items": {"type": "string"}}
 _REFUSALS = {
     "400": "A field is wrong; the message names it and the way out.",
-    "401": "The administrator's token is missing or wrong.",
-    "403": "No administrator's token is configured.",
+    "401": "The token is missing or wrong.",
+    "403": "No administrator's token is configured, or a spend token doesn't cover the budget.",
     "404": "There is none of this name.",
     "409": "The name is taken.",
     "412": "It has changed since it was read.",
     "413": "The body is too large.",
     "415": "The body isn't JSON.",
     "428": "If-Match is missing.",
+    "429": "Too many requests of this token wait to be decided.",
     "503": "The ledger can't be reached; nothing was changed.",
 }
 _ALWAYS = ("400", "401", "403", "503")
@@ -93,23 +94,24 @@ def _budget_paths() -> Json:
 
 
 def _request_paths() -> Json:
+    either: Json = {"security": [{"admin": []}, {"bearer": []}]}
+    listed = _operation(
+        "What was asked for, and what became of it; a spend token sees its own",
+        "Requests",
+        parameters=[_query("status")],
+    )
+    asked = _operation(
+        "Ask for more budget; safe to repeat with Idempotency-Key. A spend token may ask for the "
+        "budgets that cover it",
+        "RequestShown",
+        "201",
+        refused=("404", "409", "429"),
+        body="RequestRow",
+        needs_body=True,
+        parameters=[_header("Idempotency-Key")],
+    )
     return {
-        REQUESTS: {
-            "get": _operation(
-                "What was asked for, and what became of it",
-                "Requests",
-                parameters=[_query("status")],
-            ),
-            "post": _operation(
-                "Ask for more budget; safe to repeat with Idempotency-Key",
-                "RequestShown",
-                "201",
-                refused=("404", "409"),
-                body="RequestRow",
-                needs_body=True,
-                parameters=[_header("Idempotency-Key")],
-            ),
-        },
+        REQUESTS: {"get": {**listed, **either}, "post": {**asked, **either}},
         f"{REQUESTS}/{{request_id}}/approve": _decision("Approve: an expiring raise"),
         f"{REQUESTS}/{{request_id}}/deny": _decision("Deny"),
     }

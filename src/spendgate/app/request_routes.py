@@ -34,18 +34,12 @@ class RequestRoutes:
         ]
 
     def _list(self, asked: Asked) -> Told:
-        status = asked.query.get("status")
-        if status is not None and status not in set(RequestStatus):
-            known = ", ".join(RequestStatus)
-            raise InvalidRequestError(f"status must be one of {known}", "status")
+        status = status_of(asked)
         return Told({"requests": [request_json(one) for one in self._desk().listed(status)]})
 
     def _ask(self, asked: Asked) -> Told:
         row = dict(asked.body)
-        key = asked.headers.get("idempotency-key")
-        if key is not None and row.get("request_id") is None:
-            name = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([asked.actor, key])).hex[:12]
-            row["request_id"] = f"request-{name}"
+        row["request_id"] = request_id_of(asked, asked.actor)
         return Told(request_json(self._desk().ask(row, asked.actor)), 201)
 
     def _approve(self, asked: Asked) -> Told:
@@ -59,6 +53,27 @@ class RequestRoutes:
     def _desk(self) -> BudgetRequests:
         administration = self._administration()
         return BudgetRequests(administration.budgets, administration.now)
+
+
+def status_of(asked: Asked) -> str | None:
+    """Return the status that a list is asked for.
+
+    Raises:
+        InvalidRequestError: if there is no such status.
+    """
+    status = asked.query.get("status")
+    if status is not None and status not in set(RequestStatus):
+        known = ", ".join(RequestStatus)
+        raise InvalidRequestError(f"status must be one of {known}", "status")
+    return status
+
+
+def request_id_of(asked: Asked, by: str) -> object:
+    """Return the name of a request: its own, or one that the same Idempotency-Key makes again."""
+    key, own = asked.headers.get("idempotency-key"), asked.body.get("request_id")
+    if key is None or own is not None:
+        return own
+    return f"request-{uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([by, key])).hex[:12]}"
 
 
 def _reason(asked: Asked) -> str:

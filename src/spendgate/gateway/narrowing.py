@@ -79,14 +79,23 @@ class Narrowing:
             message = "the ledger can't be asked whether this token was revoked"
             return error_reply(503, "ledger_unavailable", message, retryable=True)
 
-    def _answer(self, wish: Wish, headers: Mapping[str, str]) -> Reply:
+    def bearer_claims(self, headers: Mapping[str, str]) -> TokenClaims:
+        """Return what the token of a request vouches for: `x-spend-token`, or the bearer.
+
+        Raises:
+            TokenError: if none is sent, or it is forged, expired or revoked.
+        """
         token = headers.get("x-spend-token") or bearer_of(headers)
         if token is None:
-            raise TokenError("send the token to narrow as the API key or as X-Spend-Token")
+            raise TokenError("send the spend token as the API key or as X-Spend-Token")
         if self._verifier is None:
             raise TokenError("this gate has no signing key, so it knows no spend tokens")
-        parent = self._verifier.verify(token)
-        check_revoked(parent, self._policy())
+        claims = self._verifier.verify(token)
+        check_revoked(claims, self._policy())
+        return claims
+
+    def _answer(self, wish: Wish, headers: Mapping[str, str]) -> Reply:
+        parent = self.bearer_claims(headers)
         if self._minter is None:
             message = "this gate has public keys only; a token is narrowed where it was minted"
             raise ForbiddenError("narrowing_unavailable", message)
