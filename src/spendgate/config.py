@@ -26,6 +26,7 @@ def secret_named(variable: str) -> SecretStr | None:
 
 SQLITE_SCHEME = "sqlite:///"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+RetentionDays = Annotated[int, Field(ge=400, le=36_500)]
 
 
 class Settings(BaseSettings):
@@ -151,6 +152,19 @@ class Settings(BaseSettings):
     ledger_retention_seconds: Seconds = 604_800.0
     """How long an ended, delivered hold stays in the ledger for late evidence and repeated
     idempotency keys: seven days, longer than a reconciliation takes."""
+
+    events_retention_days: RetentionDays | None = None
+    """Days after which `job maintain` removes events and decisions from the tables; None keeps
+    them. At least 400: longer than the longest rolling window (366 days), a year's comparison,
+    and all that may still be reconciled, restated or summed again."""
+
+    windows_retention_days: RetentionDays | None = None
+    """Days after its end for which `budget_state` and the sums below it keep a window; None: for
+    good. At least 400, so that a window can be compared with that of a year ago."""
+
+    vacuum_hours: Annotated[int, Field(ge=168, le=24 * 365)] = 168
+    """How long files that no table names any more are kept for readers that began before: never
+    below Delta's 7 days; an aggregation that rests longer has to read from the start."""
 
     system_catalog: Annotated[str, Field(min_length=1)] = "system"
     """Catalog of the platform's usage and billing tables; another one for copies of them. A home

@@ -15,6 +15,9 @@ LIFETIME_PERIOD = "*"
 PERIODS_KEPT = 2
 """Whole windows for which a balance stays after its own is over: the next one may look at it."""
 
+FILES_MIN = 16
+"""Files of a table below which joining them saves no reader anything."""
+
 _DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CLOCK = re.compile(r"(\d{4}-\d\d-\d\dT\d\d(:\d\d)?)([+-]\d{4,6})")

@@ -33,6 +33,7 @@ from spendgate.domain.quarantine_table import SPEND_QUARANTINE
 from spendgate.domain.table import INT, MONEY_SUM, SPEND_EVENTS, STRING, TIMESTAMP, Table
 from spendgate.errors import HostError
 from spendgate.jobs.job_run import JobRun, Report
+from spendgate.jobs.retained import refuse_before_retained
 from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.charges import RATES_SCHEMA, charges, rate_rows
 from spendgate.transforms.quarantine import countable
@@ -65,6 +66,7 @@ def run(run: JobRun) -> Report:
     report: dict[str, object] = {"job": "chargeback", "period": period.name}
     if not space.exists(spark, SPEND_EVENTS):
         return report | {"note": "there is no spend_events table yet: no call was charged"}
+    refuse_before_retained(spark, space, period.start, "this period's bill")
     with run.opened_ledger() as ledger:
         prices = open_price_book(run.settings, ledger).rows
         notifiers = ledger.policies.policy().notifiers

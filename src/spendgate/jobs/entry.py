@@ -75,7 +75,8 @@ def _run_of(given: argparse.Namespace) -> JobRun:
     try:
         settings = Settings.model_validate(flags)
     except ValidationError as error:
-        fields = ", ".join(str(one["loc"][0]) for one in error.errors(include_input=False))
+        found = error.errors(include_input=False, include_context=False)
+        fields = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in found)
         raise HostError(f"these settings can't be used: {fields}") from None
     choices = {name: getattr(given, name) for name in _CHOICES}
     at = utc_now() if given.as_of is None else given.as_of

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spendgate.domain.budget_tables import BUDGET_HOURLY
 from spendgate.domain.quarantine_table import SPEND_QUARANTINE
 from spendgate.domain.table import SPEND_EVENTS, SPEND_HOURLY, TIMESTAMP, WINDOW_SPEND
+from spendgate.jobs.retained import read_retained
 from spendgate.jobs.round_log import HourRange, RoundLog, read_log, write_log
 from spendgate.jobs.spark_sink import time_literal
 from spendgate.jobs.table_space import TableSpace
@@ -78,11 +79,14 @@ class Rounds:
         verb = "replace" if is_anew else "merge"
         events = self.space.read(spark, SPEND_EVENTS).where(is_within("occurred_at", ranges))
         counted = self.counted(spark, events)
+        # Asked after the events are read: what retention removes later is in them still.
+        kept = read_retained(spark, self.space)
         times, since = hours_text(ranges), _at(ranges[0][0] if ranges else 0)
-        self.space.write(f"{verb}_hourly", SPEND_HOURLY, hourly_spend(counted), times=times)
+        hourly, settled = hourly_spend(kept.whole_hours(counted)), kept.settled_hours
+        self.space.write(f"{verb}_hourly", SPEND_HOURLY, hourly, times=times, settled=settled)
         marks = {"round_id": F.lit(round_id), "before_usd": F.lit(0), "before_requests": F.lit(0)}
         known = spark.createDataFrame(self.budgets, BUDGETS_SCHEMA)
-        hours = budget_hours(counted, known).withColumns(marks)
+        hours = kept.whole_windows(budget_hours(counted, known)).withColumns(marks)
         hours = conformed(hours, BUDGET_HOURLY)
         self.space.write(f"{verb}_budget_hourly", BUDGET_HOURLY, hours, times=times)
         summed = self.space.read(spark, BUDGET_HOURLY).where(is_within("hour", ranges))

@@ -35,6 +35,7 @@ from spendgate.gateway.reconciling import (
 )
 from spendgate.jobs.findings import BYPASS_SCHEMA, Findings, seen_calls, seen_held
 from spendgate.jobs.job_run import JobRun, Report
+from spendgate.jobs.retained import refuse_before_retained
 from spendgate.jobs.spark_sink import again_on_conflict, time_literal
 from spendgate.jobs.system_tables import (
     ACCOUNT_PRICES,
@@ -98,6 +99,8 @@ class _Reconciliation:
         self._tables = SystemTables(self._spark, run.settings.system_catalog, folder)
         for table in (SPEND_EVENTS, RECONCILIATION):
             self._space.create(self._spark, table)
+        earliest = self._since - timedelta(hours=HOLD_HOURS)
+        refuse_before_retained(self._spark, self._space, earliest, "this comparison")
 
     def report(self) -> Report:
         """Do all of it."""

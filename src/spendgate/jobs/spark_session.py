@@ -67,6 +67,8 @@ def delta_settings(ivy: Path | None = None) -> dict[str, str]:
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         # The default of 50 tasks to read a table's log is for tables of millions of files.
         "spark.databricks.delta.snapshotPartitions": "2",
+        # VACUUM lists a table's folder in so many tasks, 10,000 by default.
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     }
 
 

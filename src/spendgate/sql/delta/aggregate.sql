@@ -15,11 +15,17 @@ ON t.hour = s.hour
 WHEN MATCHED THEN UPDATE SET *
 WHEN NOT MATCHED THEN INSERT *
 
+-- Hours whose events retention has removed can't be made again and stay.
 -- name: replace_hourly
 INSERT OVERWRITE $target BY NAME
 SELECT
   *
 FROM {source}
+UNION ALL
+SELECT
+  *
+FROM $target
+WHERE $settled
 
 -- name: replace_budget_hourly
 INSERT OVERWRITE $target BY NAME
