@@ -20,8 +20,7 @@ from spendgate.domain.scope import Scope
 from spendgate.domain.table import DECISIONS, SPEND_EVENTS
 from spendgate.domain.window import parse_window
 from spendgate.gateway.ports import EventBatch
-from spendgate.jobs import chargeback, drain, maintain, reconcile
-from spendgate.jobs import aggregate as aggregate_job
+from spendgate.jobs import chargeback, drain, reconcile
 from spendgate.jobs.aggregate import aggregate
 from spendgate.jobs.alerts import alert
 from spendgate.jobs.job_run import JobRun
@@ -123,17 +122,6 @@ def reconcile_over(spark: SparkSession, run: JobRun) -> None:
     frame.write.format("delta").mode("append").saveAsTable("spark_catalog.serving.endpoint_usage")
     report = reconcile.run(replace(run, settings=settings))
     (settings.home.parent / "reconciled.json").write_text(json.dumps(report, default=str))
-    maintain_over(run)
-
-
-def maintain_over(run: JobRun) -> None:
-    """Look after the same schema a long time later, when its windows' events may go."""
-    retention = {"events_retention_days": 400, "windows_retention_days": 400}
-    settings = run.settings.model_copy(update=retention)
-    volume = str(settings.home.parent / "volume")
-    late = replace(run, settings=settings, volume=volume, as_of=AT.replace(year=2028))
-    reports = [aggregate_job.run_job(late), *(maintain.run(late) for _ in range(2))]
-    (settings.home.parent / "maintained.json").write_text(json.dumps(reports, default=str))
 
 
 if __name__ == "__main__":
