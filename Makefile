@@ -41,7 +41,7 @@ format: setup ## format and mend what can be mended
 
 test: setup java ## every test, from nothing but git, make and Python 3.11 (WORKERS=1 for one process)
 	@export JAVA_HOME="$$(scripts/find_java.sh)"; \
-	$(RUN)/python -m pytest -n "$${WORKERS:-2}" --dist loadgroup --cov=spendgate.domain --cov-branch --cov-report=term
+	$(RUN)/python -m pytest -n "$${WORKERS:-2}" --dist loadfile --cov=spendgate.domain --cov-branch --cov-report=term
 
 seeds: setup ## the simulation: SEEDS=100000 from START on; one again, SEED=42; BROKEN=1; STORE=memory|sqlite|postgres
 	@$(RUN)/python -m tests.simulation.seeds $${SEED:+--seed "$$SEED"} --seeds "$${SEEDS:-10000}" \

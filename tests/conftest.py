@@ -1,7 +1,6 @@
-"""What every test shares: how hypothesis runs here, who runs what, and a real PostgreSQL server."""
+"""What every test shares: how hypothesis runs here, and a real PostgreSQL server."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,18 +12,6 @@ settings.register_profile(
     "spendgate", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("spendgate")
-
-
-SPARK = Path(__file__).parent / "spark"
-
-
-# First of all hooks: xdist reads the groups in its own.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one worker, for their shared servers, and all of Spark in one too."""
-    for item in items:
-        group = SPARK if item.path.is_relative_to(SPARK) else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
 
 
 class PostgresServer(OwnServer):
