@@ -27,7 +27,8 @@ def chromium() -> str:
     return found.stdout.strip()
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while it is open its event loop runs, and no other test could run one.
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     expect.set_options(timeout=WAIT_MS)
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []

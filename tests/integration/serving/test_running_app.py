@@ -213,8 +213,8 @@ def test_the_document_describes_every_path_and_no_other(app: "Running"):
             url = app.url + path.replace("{model}", MODEL).replace("{hold_id}", "hold-1.1")
             headers = {"authorization": f"Bearer {ADMIN}"}
             answer = httpx.request(method, url, headers=headers)
-            is_there = answer.status_code not in {404, 405}
-            assert is_there or answer.json()["error"]["code"] == "hold_not_found", (method, path)
+            assert answer.status_code != 405, (method, path)
+            assert "there is no such path" not in answer.text, (method, path)
     assert set(MODEL_CALLS) <= set(document["paths"])
     text = json.dumps(document)
     for reference in (part.split('"')[0] for part in text.split('"$ref": "#/')[1:]):
