@@ -132,7 +132,8 @@ def _state(value: str, ratio: float, start: datetime, now: datetime) -> dict[str
         "spent_usd": spent, "held_usd": Decimal("0.02"), "remaining_usd": limit - spent,
         "used_ratio": ratio, "status": status, "requests": 40, "burn_usd_per_hour": spent / 16,
         "forecast_usd": spent * 2, "forecast_low_usd": spent, "forecast_high_usd": spent * 3,
-        "exhausts_at": now + timedelta(hours=3),
+        # Before its window ends, at whatever hour of the day the tests run.
+        "exhausts_at": start + (max(now - start, timedelta(0)) + timedelta(days=1)) / 2,
         "last_event_at": now - timedelta(minutes=1), "updated_at": now,
     }  # fmt: skip
 
