@@ -137,6 +137,26 @@ def test_two_thousand_calls_are_in_flight_and_no_thread_is_held(
     assert opened.ledger.audit().problems == ()
 
 
+def test_calls_that_are_in_flight_together_share_transactions(
+    gate: Callable[..., Any], on_loop: Any
+) -> None:
+    opened = gate()
+    batches: list[int] = []
+    reserve = opened.ledger.reserve
+    opened.failing.reserve = lambda requests: batches.append(len(requests)) or reserve(requests)
+
+    async def scenario(gateway: AsyncGateway, upstream: SlowUpstream) -> list[Reply]:
+        calls = asyncio.gather(*(gateway.handle(asked()) for _ in range(60)))
+        await until(lambda: upstream.in_flight == 60)
+        upstream.go.set()
+        return list(await calls)
+
+    replies = on_loop(opened, scenario)
+
+    assert [reply.status for reply in replies] == [200] * 60
+    assert max(batches) > 1
+
+
 def test_a_burst_shares_transactions_and_never_passes_the_limit(
     gate: Callable[..., Any],
     budget: Callable[..., Any],
