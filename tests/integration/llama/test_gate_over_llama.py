@@ -47,9 +47,13 @@ def ask(gate: httpx.Client, model: str, agent: str, text: str, **fields: object)
     return gate.post("/invocations", json=body)
 
 
+def cached_tokens(usage: dict[str, Any]) -> int:
+    return usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
+
+
 def price_nano(usage: dict[str, Any]) -> int:
     """Price a reported usage by hand, rounded up once."""
-    cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
+    cached = cached_tokens(usage)
     nano = Fraction(usage["prompt_tokens"] - cached) * 2000 + Fraction(cached) * 200
     return ceil(nano + usage["completion_tokens"] * 10_000)
 
@@ -71,10 +75,12 @@ def test_cached_tokens_are_charged_at_their_own_rate(gate: httpx.Client, llama_m
 
     answers = [ask(gate, llama_model, "cached", prompt, max_tokens=1).json() for _ in range(3)]
 
-    cached = [one["usage"]["prompt_tokens_details"]["cached_tokens"] for one in answers]
-    assert max(cached) > 0
+    # The server chooses the slot, so the first answer may find another test's tokens there too.
+    best = max(answers, key=lambda one: cached_tokens(one["usage"]))
+    uncached = {**best["usage"], "prompt_tokens_details": {"cached_tokens": 0}}
+    assert cached_tokens(best["usage"]) > 0
     assert [cost_nano(one) for one in answers] == [price_nano(one["usage"]) for one in answers]
-    assert min(cost_nano(one) for one in answers) < cost_nano(answers[0])
+    assert cost_nano(best) < price_nano(uncached)
 
 
 def test_the_hold_covers_whatever_the_real_tokenizer_makes_of_a_text(
