@@ -46,6 +46,19 @@ def test_a_text_is_read_exactly_or_not_at_all(text: str) -> None:
             parse_usd(text)
 
 
+@given(decimal_texts)
+def test_what_was_spent_is_rounded_up_never_down(text: str) -> None:
+    exact = Fraction(text) * NANO_PER_USD
+
+    if abs(exact) <= NANO_MAX:
+        rounded = parse_usd(text, rounds_up=True)
+        assert abs(rounded) == math.ceil(abs(exact))
+        assert (rounded < 0) == (exact < 0)
+    else:
+        with pytest.raises(MoneyError):
+            parse_usd(text, rounds_up=True)
+
+
 @given(st.text() | st.integers() | st.decimals())
 def test_anything_else_is_a_money_error(value: str | int | Decimal) -> None:
     try:

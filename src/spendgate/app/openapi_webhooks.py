@@ -8,7 +8,7 @@ Json = dict[str, object]
 
 _TEXT: Json = {"type": "string"}
 _COST: Json = {
-    "description": "USD, at most nine decimals",
+    "description": "USD; rounded up to the nano-dollar",
     "anyOf": [
         {"type": "number", "minimum": 0},
         {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,9})?$"},

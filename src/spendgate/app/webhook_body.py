@@ -142,7 +142,8 @@ def _cost(name: str, value: object) -> int:
         message = f"{name} must be USD as a number or text, such as 0.0125"
         raise InvalidRequestError(message, name)
     try:
-        nano = parse_usd(value)
+        # A meter's costs come from floats and finer rates; what was spent is never rounded down.
+        nano = parse_usd(value, rounds_up=True)
     except MoneyError as error:
         raise InvalidRequestError(f"{name}: {error}", name) from None
     if nano < 0:

@@ -4,7 +4,7 @@ One nano-dollar is 10⁻⁹ USD. Rates are finer (pico-USD per token), so a call
 pico and rounded up to the nano once (DESIGN §2.5).
 """
 
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import ROUND_UP, Context, Decimal, Inexact, InvalidOperation
 
 NANO_PER_USD = 10**9
 PICO_PER_NANO = 10**3
@@ -14,19 +14,21 @@ NANO_MAX = 2**63 - 1
 _ONE_NANO = Decimal("1e-9")
 # Traps what a default context does silently: digits lost by rounding, tiny amounts read as zero.
 _EXACT = Context(prec=19, traps=[Inexact, InvalidOperation])
+_UP = Context(prec=19, rounding=ROUND_UP, traps=[InvalidOperation])
 
 
 class MoneyError(ValueError):
     """An amount can't be read as US dollars with at most nine decimals."""
 
 
-def parse_usd(text: str | int | Decimal) -> int:
-    """Read US dollars into nano-USD, exactly.
+def parse_usd(text: str | int | Decimal, *, rounds_up: bool = False) -> int:
+    """Read US dollars into nano-USD, exactly, or rounded away from zero to the nano-dollar.
 
     Raises:
-        MoneyError: if the text is no finite decimal number, has more than nine decimals, or doesn't
-            fit a signed 64-bit integer.
+        MoneyError: if the text is no finite decimal number, has more than nine decimals and isn't
+            to be rounded, or doesn't fit a signed 64-bit integer.
     """
+    context = _UP if rounds_up else _EXACT
     if isinstance(text, bool):
         raise MoneyError("a money amount is a number, not true or false")
     try:
@@ -38,7 +40,7 @@ def parse_usd(text: str | int | Decimal) -> int:
     if amount.copy_abs() > to_decimal(NANO_MAX):
         raise MoneyError(f"{_short(amount)} USD is more than a ledger can hold (about 9.2 billion)")
     try:
-        return int(amount.quantize(_ONE_NANO, context=_EXACT).scaleb(9, context=_EXACT))
+        return int(amount.quantize(_ONE_NANO, context=context).scaleb(9, context=context))
     except Inexact:
         raise MoneyError(f"{_short(amount)} has more than nine decimals") from None
 

@@ -5,6 +5,7 @@ enforced is whose hold it is, that it ends once, and that one that never ends is
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from spendgate.domain.adjustment import HoldRecord
@@ -116,7 +117,7 @@ class Holding:
         if hold_id is None or record is None or not _owns(caller, record.facts):
             return _not_found()
         started = time.perf_counter()
-        end = self._wished(asked, hold_id, record.facts, rules)
+        end = self._wished(asked, hold_id, record, rules)
         settled, positions = await self._lanes.run(lambda: self._ends.end_told(end))
         if settled.state is None:
             return _not_found()
@@ -154,16 +155,15 @@ class Holding:
             rules = current.reload(rules)
         return record, rules
 
-    def _wished(self, asked: EndOfCall, hold_id: str, facts: CallFacts, rules: Rules) -> HoldEnd:
-        at = self._parts.clock()
+    def _wished(self, asked: EndOfCall, hold_id: str, record: HoldRecord, rules: Rules) -> HoldEnd:
+        at, facts = self._parts.clock(), record.facts
         payer = _payer(facts)
         claims = rules.policy_for(payer).claims(payer, facts.occurred_at)
         if asked.operation is Operation.VOID:
             return HoldEnd(Verb.VOID, Settlement(hold_id, Charge(), at), claims)
         latency_ms = max(0, round((at - facts.occurred_at).total_seconds() * 1000))
-        charge = Charge(latency_ms=latency_ms)
-        if asked.usage is not None:
-            charge = priced(rules.book, facts, asked.usage.usage, latency_ms)
+        charges = [priced(rules.book, facts, one, latency_ms) for one in asked.readings]
+        charge = _covered(charges, record.amounts.amount_nano) or Charge(latency_ms=latency_ms)
         return HoldEnd(Verb.SETTLE, Settlement(hold_id, charge, at), claims)
 
 
@@ -176,6 +176,15 @@ def _owns(caller: Caller, facts: CallFacts) -> bool:
     payer = _payer(facts)
     names = caller.must_be_vouched | caller.identity.trusted | caller.asserted
     return all(payer.value(name) == caller.identity.value(name) for name in names)
+
+
+def _covered(charges: Sequence[Charge], held_nano: int) -> Charge | None:
+    """Return the first, dearest charge that the hold covers, or the dearest where none is covered.
+
+    A hold covers whatever its request could cost, so that what it doesn't cover wasn't asked for.
+    """
+    covered = (one for one in charges if one.cost_nano is None or one.cost_nano <= held_nano)
+    return next(covered, charges[0] if charges else None)
 
 
 def _payer(facts: CallFacts) -> Identity:

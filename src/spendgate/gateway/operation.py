@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spendgate.domain.scope import Dimension
-from spendgate.domain.usage import ParsedUsage, UsageError, parse_usage
+from spendgate.domain.usage import TokenUsage, UsageError, parse_usage
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import JsonObject, is_object, json_object
 from spendgate.gateway.own_inputs import (
@@ -46,12 +46,13 @@ class Operation(StrEnum):
 class EndOfCall:
     """The wish to end a hold, and who says to be its owner.
 
-    `hold_id` is None where the id can't be one of a caller's hold; `usage` where it isn't known.
+    `hold_id` is None where the id can't be one of a caller's hold. `readings` are what the reported
+    usage can mean, the dearest first; none where it isn't known.
     """
 
     operation: Operation
     hold_id: str | None
-    usage: ParsedUsage | None
+    readings: tuple[TokenUsage, ...]
     asserted: Mapping[str, str]
     tags: Mapping[str, str]
     spend_token: str | None
@@ -88,7 +89,7 @@ def parse_end(body: JsonObject, operation: Operation, headers: Mapping[str, str]
     return EndOfCall(
         operation,
         None if found is None else f"{found.group(1)}#{found.group(2)}",
-        _usage(own) if operation is Operation.SETTLE else None,
+        _readings(own) if operation is Operation.SETTLE else (),
         asserted_scopes(own, headers),
         asserted_tags(own),
         spend_token(own, headers),
@@ -100,8 +101,12 @@ def shown_hold_id(hold_id: str) -> str:
     return hold_id.replace("#", ".")
 
 
-def _usage(own: JsonObject) -> ParsedUsage | None:
-    """Read what the provider reported; None where it reported nothing."""
+def _readings(own: JsonObject) -> tuple[TokenUsage, ...]:
+    """Read what the provider reported; nothing where it reported nothing.
+
+    A report needn't say how long the cache keeps what was written, and an end doesn't bring the
+    request that asked for it: those writes are kept for an hour, or else for five minutes.
+    """
     raw = own.get("usage")
     if raw is None and (answer := own.get("answer")) is not None:
         if not is_object(answer):
@@ -109,10 +114,12 @@ def _usage(own: JsonObject) -> ParsedUsage | None:
             raise InvalidRequestError(message, "custom_inputs.answer")
         raw = json_object(answer).get("usage")
     if raw is None:
-        return None
+        return ()
     try:
-        usage = parse_usage(raw)
+        hour = parse_usage(raw, unsplit_write_ttl="1h").usage
+        five_minutes = parse_usage(raw, unsplit_write_ttl="5m").usage
     except UsageError as error:
         message = f"{error}; send usage as the model's server reported it, or leave it out"
         raise InvalidRequestError(message, "usage") from None
-    return usage if usage.usage.input_tokens else None  # no call is without input
+    # No call is without input.
+    return (hour, five_minutes) if hour.input_tokens else ()

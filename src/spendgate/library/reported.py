@@ -26,7 +26,7 @@ def reported_usage(answer: object, write_ttl: str | None = None) -> ParsedUsage 
         return None
     try:
         if _is_langchain(found):
-            usage = _from_langchain(found)
+            usage = _from_langchain(found, write_ttl)
         else:
             usage = parse_usage(found, unsplit_write_ttl="1h" if write_ttl == "1h" else "5m")
     except UsageError:
@@ -70,7 +70,7 @@ def _is_langchain(usage: JsonObject) -> bool:
     return "input_token_details" in usage or "output_token_details" in usage
 
 
-def _from_langchain(usage: JsonObject) -> ParsedUsage:
+def _from_langchain(usage: JsonObject, write_ttl: str | None) -> ParsedUsage:
     """Read `usage_metadata`, whose input contains what was read from and written to the cache."""
     ins = json_object(usage.get("input_token_details"))
     outs = json_object(usage.get("output_token_details"))
@@ -86,6 +86,8 @@ def _from_langchain(usage: JsonObject) -> ParsedUsage:
     }
     if isinstance(hour, int) and isinstance(five, int) and not counts["cache_write_tokens"]:
         counts["cache_write_tokens"] = hour + five  # split by life, the sum is left at zero
+    elif not hour and not five and write_ttl == "1h":
+        counts["cache_write_1h_tokens"] = counts["cache_write_tokens"]
     whole = {name: count for name, count in counts.items() if isinstance(count, int)}
     if len(whole) < len(counts):
         raise UsageError("usage_metadata has a count that is no whole number")

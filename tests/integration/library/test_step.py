@@ -12,6 +12,8 @@ from tests.integration.library.conftest import HAIKU, MESSAGES, SONNET, Provider
 from spendgate import BudgetExceededError, Budgets
 from spendgate.errors import ForbiddenError, InvalidRequestError, StepError
 
+ALL_OF_100 = {"prompt_tokens": 100, "completion_tokens": 0, "total_tokens": 100}
+
 
 def usd(step_spend: object, name: str) -> Decimal:
     assert isinstance(step_spend, dict)
@@ -60,17 +62,30 @@ def test_the_body_of_a_step_is_the_agents_own(budgets: Budgets) -> None:
     assert body == {"model": SONNET, "messages": MESSAGES, "seed": 7, "max_tokens": 4096}
 
 
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"usage": {**ALL_OF_100, "cache_creation_input_tokens": 100}},
+        {
+            "usage_metadata": {
+                "input_tokens": 100,
+                "output_tokens": 0,
+                "input_token_details": {"cache_creation": 100},
+            }
+        },
+    ],
+    ids=["chat", "langchain"],
+)
 @pytest.mark.parametrize(("ttl", "usd_per_million"), [("5m", "3.75"), ("1h", "6")])
 def test_cache_writes_cost_what_the_call_asked_for(
-    budgets: Budgets, ttl: str, usd_per_million: str
+    budgets: Budgets, ttl: str, usd_per_million: str, report: dict[str, object]
 ) -> None:
     cached = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": ttl}}
-    usage = {"prompt_tokens": 100, "completion_tokens": 0, "total_tokens": 100}
 
     with budgets.step(
         agent="a", model=SONNET, messages=[{"role": "user", "content": [cached]}], max_tokens=9
     ) as step:
-        step.report({"usage": {**usage, "cache_creation_input_tokens": 100}})
+        step.report(report)
 
     assert spent_usd(budgets) == Decimal(usd_per_million) * 100 / 10**6
 

@@ -1,5 +1,6 @@
 """Two phases over the wire: what a hold's end costs, and what a repeat does."""
 
+import json
 from typing import Any
 
 import pytest
@@ -78,6 +79,40 @@ def test_unknown_usage_is_the_full_hold(gate: Open, report: dict[str, Any]) -> N
 
     assert (opened.spent_nano, opened.held_nano) == (full, 0)
     assert reply.body["spend"]["usage_source"] == "reserved"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "split", "usd_per_million"),
+    [("1h", {}, 6), ("5m", {}, 3.75), ("1h", {"ephemeral_5m_input_tokens": 400}, 3.75)],
+    ids=["hour", "five minutes", "reported"],
+)
+def test_cache_writes_cost_the_dearest_that_the_hold_covers(
+    gate: Open, asked_for: str, split: dict[str, int], usd_per_million: float
+) -> None:
+    opened = gate()
+    rates = {"input": "3", "output": "15", "cache_write": "3.75", "cache_write_1h": "6"}
+    opened.ledger.policies.put_price(
+        json.dumps(
+            {
+                "model": "big",
+                "kind": "chat",
+                "effective_from": "2026-03-10T11:00:00Z",
+                "source": "t",
+                "usd_per_million": rates,
+                "caches_implicitly": False,
+            }
+        )
+    )
+    cached = {"type": "text", "text": "x" * 330, "cache_control": {"type": "ephemeral"}}
+    cached["cache_control"] |= {"ttl": asked_for}
+    hold = held(opened, messages=[{"role": "user", "content": [cached]}], max_tokens=1)
+    usage = {"prompt_tokens": 400, "completion_tokens": 0, "total_tokens": 400}
+    writes = {"cache_creation_input_tokens": 400, "cache_creation": split}
+
+    reply = end(opened, hold["hold_id"], usage={**usage, **writes})
+
+    assert opened.spent_nano == 400 * usd_per_million * 1000
+    assert reply.body["spend"]["usage_source"] == "reported"  # type: ignore[index]
 
 
 def test_a_repeated_settlement_answers_the_first_one(gate: Open) -> None:
