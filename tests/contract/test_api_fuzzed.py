@@ -1,5 +1,11 @@
 """Whatever is sent to the administration, it answers as its OpenAPI document says."""
 
+import base64
+import hashlib
+import hmac
+import itertools
+import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.core import NotSet
 from tests.contract.running_app import App, running
 
 from spendgate.app.budget_routes import BudgetRoutes
@@ -17,7 +24,13 @@ from spendgate.app.request_routes import RequestRoutes
 from spendgate.app.webhook_routes import WebhookKeys, WebhookRoutes
 
 ADMIN = "an administrator's token of the tests"
-BUDGETS = "budgets: [{id: ann, scope: {user: ann}, limit_usd: 0.5}]"
+HELICONE_SECRET, SECRET = "helicone's secret", "a secret of the meters"
+WEBHOOKS = ("/webhook/helicone", "/webhooks/usage")
+BUDGETS = """
+budgets:
+  - {id: ann, scope: {user: ann}, limit_usd: 0.5}
+  - {id: all, scope: all, limit_usd: 1000}
+"""
 load_all_checks()
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 HELD_TO = CHECKS.get_by_names(
@@ -33,8 +46,12 @@ HELD_TO = CHECKS.get_by_names(
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory, simulator: str) -> Iterator[App]:
     home = tmp_path_factory.mktemp("fuzzed")
-    token = {"SPENDGATE_ADMIN_TOKEN": ADMIN}
-    with running(home, simulator, budgets=BUDGETS, workers=1, **token) as app:
+    secrets = {
+        "SPENDGATE_ADMIN_TOKEN": ADMIN,
+        "SPENDGATE_HELICONE_WEBHOOK_SECRET": HELICONE_SECRET,
+        "SPENDGATE_WEBHOOK_SECRET": SECRET,
+    }
+    with running(home, simulator, budgets=BUDGETS, workers=1, **secrets) as app:
         yield app
 
 
@@ -65,6 +82,55 @@ def test_any_request_is_answered_as_the_document_says(document: Any) -> None:
         answers()
         asked.append(operation.label)
     assert len(asked) >= 14
+
+
+def signed(body: bytes, name: str) -> dict[str, str]:
+    """Return what proves to both webhooks that a body is a meter's own."""
+    now = str(int(time.time()))
+    digest = hmac.new(SECRET.encode(), f"{name}.{now}.".encode() + body, hashlib.sha256).digest()
+    return {
+        "Content-Type": "application/json",
+        "helicone-signature": hmac.new(HELICONE_SECRET.encode(), body, hashlib.sha256).hexdigest(),
+        "webhook-id": name,
+        "webhook-timestamp": now,
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+def body_of(case: Any) -> bytes:
+    """Return a body as it will be sent, so that it can be signed."""
+    if isinstance(case.body, NotSet):
+        return b""
+    return case.body if isinstance(case.body, bytes) else json.dumps(case.body).encode()
+
+
+@pytest.mark.parametrize("path", WEBHOOKS)
+def test_whatever_a_meter_signs_is_answered_as_the_document_says(
+    fuzzed: App, document: Any, path: str
+) -> None:
+    operation = document[path]["POST"]
+    numbers = itertools.count()
+    statuses: list[int] = []
+
+    @settings(
+        max_examples=60,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType] - its metaclass is untyped
+    )
+    @given(case=st.one_of(*[operation.as_strategy(generation_mode=mode) for mode in MODES]))
+    def answers(case: Any) -> None:
+        body = body_of(case)
+        headers = signed(body, f"fuzz-{next(numbers)}")
+        response = httpx.post(f"{fuzzed.url}{path}", content=body, headers=headers, timeout=30)
+        case.validate_response(response, checks=HELD_TO)
+        statuses.append(response.status_code)
+
+    answers()
+    # The signature lets all of it reach the handler, which books some and refuses some.
+    assert {200, 400} <= set(statuses)
+    assert not {401, 403} & set(statuses)
 
 
 def test_the_document_names_every_route_of_the_administration(fuzzed: App) -> None:

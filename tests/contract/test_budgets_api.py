@@ -78,7 +78,9 @@ def test_a_budget_lives_from_post_to_delete(app: App, api: httpx.Client) -> None
     assert told(api.delete("/budgets/night", headers={"If-Match": now})) == {
         "removed": "night", "note": None,
     }  # fmt: skip
-    assert told(api.get("/budgets/night"), 404)["error"]["code"] == "not_found"
+    gone = told(api.get("/budgets/night"), 404)["error"]
+    assert gone["code"] == "not_found"
+    assert gone["message"] == "there is no budget 'night'; there are: agents, ann"
 
 
 def test_what_is_spent_shows_in_state_spend_and_the_recipes_form(
@@ -110,6 +112,10 @@ def test_a_request_is_explained_and_models_say_what_fits(app: App, api: httpx.Cl
     asked = {**body, "messages": [{"role": "user", "content": "hi"}]}
     explained = told(api.post("/explain", json=asked))
     assert (explained["decision"], explained["budgets"][0]["budget_id"]) == ("allow", "ann")
+    # A limit that was changed since the last call is the one that is explained.
+    changed = {**told(api.get("/budgets/ann")), "limit_usd": "0.4"}
+    told(api.put("/budgets/ann", json=changed, headers={"If-Match": "*"}))
+    assert told(api.post("/explain", json=asked))["budgets"][0]["limit_usd"] == "0.4"
     nobody = {**asked, "custom_inputs": {"user": "nobody"}}
     assert told(api.post("/explain", json=nobody), 400)["error"]["code"] == "no_budget"
     models = told(api.get("/models", params={"user": "ann", "max_tokens": "60000"}))["models"]

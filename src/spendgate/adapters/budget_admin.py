@@ -5,7 +5,7 @@ faster, it is checked again.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -37,6 +37,7 @@ from spendgate.gateway.ports import Clock
 PEOPLE = "people"
 """The owner of rows made here; the policy file never overwrites them."""
 ROUNDS_MAX = 10
+NAMES_SHOWN_MAX = 10
 Result = TypeVar("Result")
 _READ_ONLY = ("source", "limit_now_usd", "raises", "etag")
 """Keys that are shown besides a budget's own, so that what was read can be written back."""
@@ -97,7 +98,10 @@ class BudgetAdmin:
         def change(policy: Policy) -> tuple[PolicyEdit, Changed]:
             after = self._parsed(policy, row)
             if policy.budget(after.budget_id) is not None:
-                raise AlreadyThereError(f"there is a budget {after.budget_id!r} already")
+                raise AlreadyThereError(
+                    f"there is a budget {after.budget_id!r} already; change it, or choose "
+                    "another id"
+                )
             return PolicyEdit((after,)), Changed(None, after)
 
         return self.change(change, author)
@@ -187,10 +191,12 @@ class BudgetAdmin:
         if same == raised:
             return PolicyEdit()
         if same is not None:
-            raise AlreadyThereError(f"there is another raise {raised.raise_id!r} already")
+            raise AlreadyThereError(
+                f"there is another raise {raised.raise_id!r} already; choose another id or key"
+            )
         if raised.expires_at is not None and raised.expires_at <= self._clock():
             past = raised.expires_at.isoformat()
-            raise PolicyError(f"raise: expires_at: {past} is past")
+            raise PolicyError(f"raise: expires_at: {past} is past; choose a time to come")
         if problems := list(too_large([budget], [*policy.raises, raised], "raise")):
             raise PolicyError("\n".join(problems))
         return PolicyEdit((raised,))
@@ -233,9 +239,16 @@ def existing(policy: Policy, budget_id: str) -> Budget:
     """
     budget = policy.budget(budget_id)
     if budget is None:
-        hint = did_you_mean(budget_id, [one.budget_id for one in policy.budgets])
+        known = [one.budget_id for one in policy.budgets]
+        hint = did_you_mean(budget_id, known) or _known(known)
         raise NotThereError(f"there is no budget {budget_id[:128]!r}{hint}")
     return budget
+
+
+def _known(budget_ids: Sequence[str]) -> str:
+    """Return some of the names that there are."""
+    shown = ", ".join(sorted(budget_ids)[:NAMES_SHOWN_MAX]) or "none yet"
+    return f"; there are: {shown}" + (" …" if len(budget_ids) > NAMES_SHOWN_MAX else "")
 
 
 def etag_of(budget: Budget) -> str:

@@ -124,7 +124,10 @@ class BudgetRequests:
                 return PolicyEdit(requests=(_row(made, None),)), made
             there = _decoded(text)
             if _content(there) != _content(made):
-                raise AlreadyThereError(f"there is another request {made.request_id!r} already")
+                raise AlreadyThereError(
+                    f"there is another request {made.request_id!r} already; "
+                    "choose another request_id or key"
+                )
             return PolicyEdit(), there
 
         return self._admin.change(change, Author(by, asked.reason))
@@ -154,13 +157,17 @@ class BudgetRequests:
         def change(policy: Policy) -> tuple[PolicyEdit, BudgetRequest]:
             text = self._admin.ledger.policies.request(request_id)
             if text is None:
-                raise NotThereError(f"there is no request {request_id[:128]!r}")
+                raise NotThereError(
+                    f"there is no request {request_id[:128]!r}; the list of requests has their ids"
+                )
             before = _decoded(text)
             if before.status is status:
                 return PolicyEdit(), before
             if before.status is not RequestStatus.PENDING:
                 said = f"{before.status} by {before.decided_by}"
-                raise AlreadyThereError(f"request {request_id!r} was {said} already")
+                raise AlreadyThereError(
+                    f"request {request_id!r} was {said} already, and that stands; ask anew"
+                )
             now = self._clock()
             decided = replace(
                 before, status=status, decided_by=by, decided_at=now, decision_reason=reason or None

@@ -11,7 +11,21 @@ _COST: Json = {
     "description": "USD; rounded up to the nano-dollar",
     "anyOf": [
         {"type": "number", "minimum": 0},
-        {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,9})?$"},
+        {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,30})?$"},
+    ],
+}
+_VALUE: Json = {"type": "string", "minLength": 1, "maxLength": 256}
+_SCOPE: Json = {
+    "description": "Who pays: a text such as agent:batch or org:acme,user:ann, or an object.",
+    "anyOf": [
+        {"type": "string", "pattern": rf"^({'|'.join(Dimension)}|tag\.[^:,]+):[^:,*]+"},
+        {
+            "type": "object",
+            "minProperties": 1,
+            "properties": {one.value: _VALUE for one in Dimension},
+            "patternProperties": {r"^tag\.": _VALUE},
+            "additionalProperties": False,
+        },
     ],
 }
 _OPTIONAL: Json = {"type": ["string", "null"], "maxLength": 256}
@@ -33,7 +47,7 @@ WEBHOOK_SCHEMAS: Json = {
         "required": ["scopeType", "scopeKey", "cost", "requestId"],
         "properties": {
             "scopeType": {"enum": [one.value for one in Dimension]},
-            "scopeKey": _TEXT,
+            "scopeKey": _VALUE,
             "cost": _COST,
             "requestId": _ID,
             "provider": _OPTIONAL,
@@ -47,7 +61,7 @@ WEBHOOK_SCHEMAS: Json = {
         "required": ["scope", "cost_usd"],
         "additionalProperties": False,
         "properties": {
-            "scope": {"anyOf": [_TEXT, {"type": "object", "additionalProperties": _TEXT}]},
+            "scope": _SCOPE,
             "cost_usd": _COST,
             "provider": _OPTIONAL,
             "model": _OPTIONAL,

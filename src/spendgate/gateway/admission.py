@@ -209,7 +209,10 @@ def _request(
     candidates = offers.along_chains(model, claims)
     if candidates is None:
         raise ForbiddenError(
-            "model_not_priced", "the model has no price, so it has no bound", "model"
+            "model_not_priced",
+            "the model has no price, so it has no bound; add one with `spendgate price set`, or "
+            "choose a model that has one",
+            "model",
         )
     if caller.models is not None:
         candidates = {name: one for name, one in candidates.items() if name in caller.models}

@@ -157,6 +157,8 @@ class Gateway:
         Raises:
             SpendgateError: what `handle` would have answered as an error.
         """
+        # A call learns of newer rules when it reserves; here nothing is reserved.
+        self._parts.rules.refresh()
         reserving = self._calling.reserving
         arrival = reserving.arrival(Incoming(route, body, host, headers or {}, may_stream=True))
         prepared = run_now(reserving.prepare(arrival, is_recorded=False))
