@@ -1,6 +1,7 @@
 """The job setup on real Delta: everything made once, older tables brought up to date."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -94,6 +95,39 @@ def test_setup_makes_all_tables_and_brings_those_of_the_first_release_up_to_date
             pa.Table.from_pylist(wrong, schema=arrow_schema(SPEND_EVENTS)),
             mode="append",
         )
+
+
+def test_rows_that_leave_defaults_open_are_taken(spark: SparkSession, run: JobRun) -> None:
+    shipped = Path(__file__).resolve().parents[2] / "budgets.yml"  # it has a raise
+    file = run.settings.budgets_file
+    assert file is not None
+    file.write_text(shipped.read_text())
+    first = setup.run(run)
+    budgets, prices = (run.space.name(table) for table in (BUDGETS, PRICES))
+
+    # As docs/policies.md does.
+    spark.sql(
+        f"INSERT INTO {budgets} (budget_id, scope, limit_usd, window) "
+        "VALUES ('night', 'agent:night-bot', 2.5, 'day')"
+    )
+    spark.sql(
+        f"INSERT INTO {budgets} (budget_id, raise_id, raise_usd, reason, expires_at) VALUES "
+        "('night', 'launch', 250, 'launch week', TIMESTAMP '2030-02-01 00:00:00Z')"
+    )
+    at = "TIMESTAMP '2030-01-01 00:00:00Z'"
+    spark.sql(
+        f"INSERT INTO {prices} (model, effective_from, token_class, usd_per_million) VALUES "
+        f"('house-llm', {at}, 'input', 1.5), ('house-llm', {at}, 'output', 6)"
+    )
+    second = setup.run(run)
+
+    assert (first["problems"], second["problems"]) == ([], [])
+    with closing(open_ledger(run.settings)) as ledger:
+        policy = ledger.policies.policy()
+    budget = policy.budget("night")
+    assert budget is not None
+    assert policy.limit(budget, NOW) == 252_500_000_000
+    assert {one.budget_id for one in policy.raises} == {"night", "org-monthly"}
 
 
 @pytest.fixture

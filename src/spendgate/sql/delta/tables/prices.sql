@@ -26,11 +26,11 @@ COMMENT 'Dated rates per model, geo, context tier and token class; append-only'
 
 -- name: check_tier_known
 ALTER TABLE $target ADD CONSTRAINT tier_known
-CHECK (context_tier IN ('all', 'short', 'long'))
+CHECK (context_tier IS NULL OR context_tier IN ('all', 'short', 'long'))
 
 -- name: check_kind_known
 ALTER TABLE $target ADD CONSTRAINT kind_known
-CHECK (kind IN ('chat', 'embedding'))
+CHECK (kind IS NULL OR kind IN ('chat', 'embedding'))
 
 -- name: check_token_class_known
 ALTER TABLE $target ADD CONSTRAINT token_class_known
