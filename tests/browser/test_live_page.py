@@ -117,9 +117,11 @@ def test_a_budget_that_is_removed_disappears(page: Page, app: App) -> None:
     expect(page.locator("#budgets")).not_to_contain_text("gone · team:gone")
 
 
-def test_it_fits_a_phone_in_light_and_dark(page: Page, tmp_path: Path) -> None:
+def test_it_fits_a_phone_in_light_and_dark(page: Page, app: App, tmp_path: Path) -> None:
+    assert app.chat({"agent": "writer-of-quarterly-reports"}).status_code == 200
     _enter(page)
-    expect(page.locator("#budgets li").first).to_be_visible()
+    named = page.locator("#budgets .name", has_text="agent:writer-of-quarterly-reports")
+    expect(named).to_be_visible()
 
     for width in (360, 1400):
         for scheme in ("light", "dark"):
@@ -128,6 +130,9 @@ def test_it_fits_a_phone_in_light_and_dark(page: Page, tmp_path: Path) -> None:
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, (width, scheme)
             page.screenshot(path=tmp_path / f"live-{width}-{scheme}.png", full_page=True)
+        # Of budgets with values of their own the value is what tells them apart.
+        uncut = "one => one.scrollHeight <= one.clientHeight && one.scrollWidth <= one.clientWidth"
+        assert named.evaluate(uncut), width
 
 
 def test_each_row_has_what_the_recipes_clients_read(app: App) -> None:

@@ -136,6 +136,7 @@ def test_an_empty_workspace_draws_and_says_what_is_missing(
     _open(watched.page, "now")
 
     expect(watched.page.locator("[data-widget=spend_today] .value")).to_have_text("n/a")
+    expect(watched.page.locator("[data-widget=refused_today] .value")).to_have_text("0")
     assert watched.page.get_by_text("No rows").count() == 4
     assert watched.faults == []
 

@@ -77,7 +77,7 @@ _ALERTS: Final = table(
         plain("detail", "Detail"),
         plain("status", "Sent", None, colour_of("failed", HARD_COLOR)),
     ),
-    note="Each crossing once per window; empty until the alerts job has run.",
+    note="Each crossing once per window; empty until the aggregate job finds one.",
 )
 
 _FORECAST: Final = forecast(

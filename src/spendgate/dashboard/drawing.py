@@ -10,11 +10,12 @@ ROWS: Final = "rows"
 _LABEL_PIXELS: Final = 150
 _TYPES: Final = {"temporal": "temporal", "categorical": "nominal", "quantitative": "quantitative"}
 _FORMATS: Final = {"number-currency": "$,.4~f", "number-percent": ".1~%", "number": ",.3~s"}
+_UNITS: Final = {"day": "utcyearmonthdate", "hour": "utcyearmonthdatehours"}
+"""How long a bar at a time is."""
 
 _MARKS: Final[Mapping[str, JsonObject]] = {
     "bar": {"type": "bar", "width": {"band": 0.8}, "height": {"band": 0.8}},
     "line": {"type": "line", "point": True},
-    "area": {"type": "area", "opacity": 0.75, "interpolate": "step-after"},
 }
 
 
@@ -56,15 +57,15 @@ def _axis(axis: JsonObject, other: str) -> JsonObject:
         "title": str(axis.get("displayName")),
     }
     if kind == "temporal":
-        is_day = axis.get("fieldName") == "day"
+        unit = _UNITS.get(str(axis.get("fieldName")))
         drawn["scale"] = {"type": "utc"}
         drawn["axis"] = {
-            "format": "%b %d" if is_day else "%b %d %H:%M",
+            "format": "%b %d" if unit == _UNITS["day"] else "%b %d %H:%M",
             "labelOverlap": True,
             "tickCount": 7,
         }
-        if is_day:
-            drawn["timeUnit"] = "utcyearmonthdate"
+        if unit:
+            drawn["timeUnit"] = unit
     elif kind == "nominal":
         drawn["title"] = None
         drawn["sort"] = f"-{other}"

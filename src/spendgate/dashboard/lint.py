@@ -14,7 +14,8 @@ FILTER_PAGE = "PAGE_TYPE_GLOBAL_FILTERS"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _COLUMN = re.compile(r"`([^`]+)`")
 _EXPRESSION = re.compile(
-    r"`[^`]+`|(?:SUM|MAX|MIN)\(`[^`]+`\)|SUM\(`[^`]+`\) / NULLIF\(SUM\(`[^`]+`\), 0\)"
+    r"`[^`]+`|(?:SUM|MAX|MIN)\(`[^`]+`\)|COALESCE\(SUM\(`[^`]+`\), 0\)"
+    r"|SUM\(`[^`]+`\) / NULLIF\(SUM\(`[^`]+`\), 0\)"
 )
 
 Columns = Mapping[str, Sequence[str]]

@@ -28,7 +28,6 @@ VERSIONS: Final[Mapping[str, int]] = {
     "table": 2,
     "bar": 3,
     "line": 3,
-    "area": 3,
     "forecast-line": 1,
     "filter-multi-select": 2,
     "filter-single-select": 2,
@@ -77,6 +76,11 @@ def plain(column: str, label: str, form: Json | None = None, *rules: Json) -> Fi
 def total(column: str, label: str, form: Json = USD) -> Field:
     """Return the sum of a column."""
     return Field(f"sum_{column}", f"SUM(`{column}`)", label, form)
+
+
+def counted(column: str, label: str, form: Json = COUNT) -> Field:
+    """Return the sum of a column, zero where no row means that nothing happened."""
+    return Field(f"counted_{column}", f"COALESCE(SUM(`{column}`), 0)", label, form)
 
 
 def largest(column: str, label: str, form: Json | None = None) -> Field:
@@ -167,15 +171,14 @@ def line(
     y: Field,
     color: Field | None = None,
     *,
-    kind: str = "line",
     note: str = "",
 ) -> Json:
-    """Return lines over time, or areas."""
+    """Return lines over time."""
     fields = [x, y] if color is None else [x, y, color]
     encodings: Json = {"x": _axis(x), "y": _axis(y)}
     if color is not None:
         encodings["color"] = _color(color, None)
-    return _widget(name, title, note, dataset, fields, kind, encodings)
+    return _widget(name, title, note, dataset, fields, "line", encodings)
 
 
 def forecast(

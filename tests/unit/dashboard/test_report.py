@@ -45,6 +45,20 @@ def test_an_empty_workspace_answers_every_dataset_with_the_columns_that_widgets_
     assert problems(dashboard_document(), columns) == []
 
 
+def test_one_hour_of_spend_is_a_bar_not_an_area_without_width() -> None:
+    (widget,) = (
+        item["widget"]
+        for page in json.loads(json.dumps(dashboard_document()))["pages"]
+        for item in page["layout"]
+        if item["widget"]["name"] == "spend_hours"
+    )
+
+    chart = json.loads(json.dumps(chart_of(widget)))
+
+    assert chart["mark"]["type"] == "bar"
+    assert chart["encoding"]["x"]["timeUnit"] == "utcyearmonthdatehours"
+
+
 def test_every_dataset_with_a_period_has_a_day_to_filter_by(tmp_path: Path) -> None:
     queries = {
         name: bound_sql(one.sql, AT.date(), AT.date()) for name, one in load_datasets().items()

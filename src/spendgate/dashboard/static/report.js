@@ -46,6 +46,7 @@
       const [part, whole] = columns.map((column) => add(rows, column));
       return part === null || !whole ? null : part / whole;
     }
+    if (expression.startsWith("COALESCE(")) return add(rows, columns[0]) ?? 0;
     if (expression.startsWith("SUM(")) return add(rows, columns[0]);
     if (expression.startsWith("MAX(")) return extreme(rows, columns[0], (a, b) => a > b);
     return extreme(rows, columns[0], (a, b) => a < b);
@@ -66,6 +67,8 @@
       if (!groups.has(key)) groups.set(key, []);
       groups.get(key).push(row);
     }
+    // As in SQL: a sum without groups is one row, whether or not there is anything to add.
+    if (!keys.length && !groups.size) groups.set("", []);
     return [...groups.values()].map((group) =>
       Object.fromEntries(widget.fields.map((field) => [
         field.name, isPlain(field) ? group[0][column(field)] : aggregate(field.expression, group),
