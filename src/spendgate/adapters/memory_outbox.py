@@ -1,5 +1,7 @@
 """The in-memory ledger's journal as a feed: numbered batches, delivered until confirmed."""
 
+from dataclasses import replace
+
 from spendgate.adapters.memory_store import MemoryState, MemoryStore
 from spendgate.adapters.stored_outbox import OutboxState
 from spendgate.gateway.ports import EventBatch
@@ -16,14 +18,17 @@ class MemoryOutbox:
         state = self._store.state
         for batch in state.batches:
             if batch.number not in state.delivered:
-                return batch
+                return replace(batch, is_last=False)  # what came after it waits too
         if not _is_waiting(state):
             return None
         with self._store.write() as draft:
+            events = draft.journal[_claimed_events(draft) :][:limit]
+            decisions = draft.decisions[_claimed_decisions(draft) :][:limit]
             batch = EventBatch(
                 number=max((one.number for one in draft.batches), default=0) + 1,
-                events=tuple(one.event for one in draft.journal[_claimed_events(draft) :][:limit]),
-                decisions=tuple(draft.decisions[_claimed_decisions(draft) :][:limit]),
+                events=tuple(one.event for one in events),
+                decisions=tuple(decisions),
+                is_last=max(len(events), len(decisions)) < limit,
             )
             draft.batches.append(batch)
         return batch

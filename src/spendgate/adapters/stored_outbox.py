@@ -34,7 +34,8 @@ class StoredOutbox:
 
     def claim_batch(self, limit: int) -> EventBatch | None:
         """Return the open batch, or number a new one; None when all is delivered."""
-        number = self._open_batch() or self._new_batch(limit)
+        left_open = self._open_batch()
+        number = left_open or self._new_batch(limit)
         if number is None:
             return None
         events = self._store.read(self._sql["batch_events"], (number,))
@@ -43,6 +44,7 @@ class StoredOutbox:
             number,
             tuple(_event(row) for row in events),
             tuple(decode_decision(record) for (record,) in decisions),
+            is_last=left_open is None and max(len(events), len(decisions)) < limit,
         )
 
     def confirm_batch(self, number: int) -> None:

@@ -1,6 +1,8 @@
-"""Deliver the outbox to the sink: claim, append, confirm, until nothing is left.
+"""Deliver the outbox to the sink: claim, append, confirm, until all that waited is there.
 
-A crash between the steps repeats a batch under its number, and the sink takes it once.
+A crash between the steps repeats a batch under its number, and the sink takes it once. What comes
+meanwhile waits for the next flush: under steady traffic a flush would otherwise never end, and each
+append would take the few events that came during the one before.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ class FlushReport:
 
 
 def flush_outbox(outbox: Outbox, sink: SpendSink, ledger_id: str, limit: int) -> FlushReport:
-    """Deliver everything in batches of at most `limit` rows; one flusher at a time.
+    """Deliver all that waits, in batches of at most `limit` rows; one flusher at a time.
 
     Raises:
         SinkUnavailableError: if the sink can't take a batch now; it stays in the outbox.
@@ -30,4 +32,6 @@ def flush_outbox(outbox: Outbox, sink: SpendSink, ledger_id: str, limit: int) ->
         batches += 1
         events += len(batch.events)
         decisions += len(batch.decisions)
+        if batch.is_last:
+            break
     return FlushReport(batches, events, decisions)

@@ -28,6 +28,8 @@ class EventBatch:
     number: int
     events: tuple[SpendEvent, ...]
     decisions: tuple[DecisionRecord, ...]
+    is_last: bool = False
+    """Whether all that waited is in it, so that what waits after it came later."""
 
 
 class Ledger(Protocol):

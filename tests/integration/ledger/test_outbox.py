@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.ledgers.sinks import VersionedSink
 
 from spendgate.adapters.stored_outbox import OutboxState, StoredOutbox
 from spendgate.domain.event import CallFacts, Charge, SpendEvent
 from spendgate.domain.hold import EventKind
 from spendgate.domain.reservation import Settlement
 from spendgate.domain.usage import TokenUsage
+from spendgate.gateway.drain import FlushReport, flush_outbox
 from spendgate.gateway.ports import EventBatch
 
 if TYPE_CHECKING:
@@ -34,6 +37,18 @@ def spend(till: "Till") -> Callable[[], str]:
         return f"{hold_id}:1"
 
     return settle_one
+
+
+class BusySink(VersionedSink):
+    """A sink that takes so long that a call ends during each append."""
+
+    def __init__(self, spend: Callable[[], str]) -> None:
+        super().__init__()
+        self._spend = spend
+
+    def append(self, ledger_id: str, batch: EventBatch) -> None:
+        super().append(ledger_id, batch)
+        self._spend()
 
 
 def ids(batch: EventBatch | None) -> list[str]:
@@ -104,9 +119,9 @@ def test_an_open_batch_is_claimed_again_unchanged_until_it_is_confirmed(
     again = till.ledger.outbox.claim_batch(10)
     elsewhere = open_till().ledger.outbox.claim_batch(10)
 
-    assert again == elsewhere == claimed
-    assert ids(claimed) == [first]
     assert claimed is not None
+    assert again == elsewhere == replace(claimed, is_last=False)  # the second event waits behind it
+    assert ids(claimed) == [first]
     till.ledger.outbox.confirm_batch(claimed.number)
     following = till.ledger.outbox.claim_batch(10)
     assert ids(following) == [second]
@@ -124,6 +139,45 @@ def test_a_batch_has_at_most_so_many_events_in_their_order(
     assert [len(batch.events) for batch in batches] == [3, 3, 1]
     assert [one for batch in batches for one in ids(batch)] == made
     assert [batch.number for batch in batches] == sorted({batch.number for batch in batches})
+
+
+def test_only_a_new_batch_with_room_left_is_the_last(
+    till: "Till", spend: Callable[[], str]
+) -> None:
+    for _ in range(3):
+        spend()
+
+    full, last = drained(till.ledger.outbox, 2)
+
+    assert (full.is_last, last.is_last) == (False, True)
+
+
+def test_a_flush_leaves_what_comes_meanwhile_to_the_next(
+    till: "Till", spend: Callable[[], str]
+) -> None:
+    sink = BusySink(spend)
+    waited = [spend() for _ in range(3)]
+
+    first = flush_outbox(till.ledger.outbox, sink, till.ledger.ledger_id, limit=10)
+    delivered = [event.event_id for event in sink.events]
+    second = flush_outbox(till.ledger.outbox, sink, till.ledger.ledger_id, limit=10)
+
+    assert first == FlushReport(batches=1, events=3)
+    assert delivered == waited
+    assert second == FlushReport(batches=1, events=1)
+
+
+def test_a_flush_goes_on_behind_a_batch_that_somebody_left_open(
+    till: "Till", spend: Callable[[], str]
+) -> None:
+    first = spend()
+    till.ledger.outbox.claim_batch(10)
+    second = spend()
+    sink = VersionedSink()
+
+    flush_outbox(till.ledger.outbox, sink, till.ledger.ledger_id, limit=10)
+
+    assert [event.event_id for event in sink.events] == [first, second]
 
 
 def test_decisions_travel_with_the_events(till: "Till", spend: Callable[[], str]) -> None:
