@@ -22,6 +22,7 @@ FRESH_SECONDS = 2.0
 """How long the ledger's figures are shown again: many scrapers don't make it busier."""
 
 _OWN_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2, 5)
+_TOKEN_KINDS = ("input", "output", "cache_read", "cache_write")
 _CALL_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -37,6 +38,16 @@ class LedgerFigures:
     commit_seconds: float | None
     lanes: Mapping[str, int]
     ends_unconfirmed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelFigures:
+    """One model's counters: to look them up by their labels takes longer than to count."""
+
+    charged: Counter
+    reserved: Counter
+    calls: Histogram
+    tokens: Mapping[str, Counter]
 
 
 class GateMetrics:
@@ -95,6 +106,7 @@ class GateMetrics:
             buckets=_CALL_BUCKETS,
             registry=registry,
         )
+        self._models: dict[str, _ModelFigures] = {}
         self._look = _Look(figures, lost)
         registry.register(self._look)
 
@@ -105,18 +117,30 @@ class GateMetrics:
 
     def ended(self, report: CallReport, seconds: float) -> None:
         """Count an end."""
-        model = report.model
-        self._attempts.labels(model, report.decision, str(report.status), report.usage_source).inc()
-        self._charged.labels(model).inc(report.cost_nano / NANO_PER_USD)
-        self._reserved.labels(model).inc(report.reserved_nano / NANO_PER_USD)
+        model = self._models.get(report.model) or self._opened(report.model)
+        outcome = report.decision, str(report.status), report.usage_source
+        self._attempts.labels(report.model, *outcome).inc()
+        model.charged.inc(report.cost_nano / NANO_PER_USD)
+        model.reserved.inc(report.reserved_nano / NANO_PER_USD)
         if report.usage is not None:
-            self._tokens.labels(model, "input").inc(report.usage.input_tokens)
-            self._tokens.labels(model, "output").inc(report.usage.output_tokens)
-            self._tokens.labels(model, "cache_read").inc(report.usage.cache_read_tokens)
-            self._tokens.labels(model, "cache_write").inc(report.usage.cache_write_tokens)
+            for kind, counter in model.tokens.items():
+                if count := getattr(report.usage, kind):
+                    counter.inc(count)
         self._settlement.observe(seconds)
         latency = (report.ended_at - report.started_at).total_seconds()
-        self._calls.labels(model).observe(max(0.0, latency))
+        model.calls.observe(max(0.0, latency))
+
+    def _opened(self, name: str) -> "_ModelFigures":
+        tokens = {f"{kind}_tokens": self._tokens.labels(name, kind) for kind in _TOKEN_KINDS}
+        opened = _ModelFigures(
+            self._charged.labels(name),
+            self._reserved.labels(name),
+            self._calls.labels(name),
+            tokens,
+        )
+        # Two threads may open the same model: its counters are the same ones.
+        self._models[name] = opened
+        return opened
 
     def text(self) -> bytes:
         """Return the page; with several workers their counts are added up."""

@@ -220,7 +220,9 @@ def _hold(
     amount = granted.amount_nano
     charged = [claim.keys[0] for claim in request.claims]
     known = [ids[key] for key in charged if key in ids]
-    _move(connection, known, (0, amount), at, 1)
+    if known:
+        sql = _repeated_marks("hold_in_balances", "ids", "?", len(known))
+        connection.execute(sql, (amount, at, *known))
     made = [
         connection.execute(
             _SQL["insert_balance"], (key.budget_id, key.scope_value, key.period, amount, at)

@@ -1,6 +1,6 @@
 """Budgets and the policy they make together: what covers a call, and with which limit."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -236,6 +236,17 @@ class Policy:
             for one in covering
             if not (one.wildcards and _is_beaten(one, covering))
         )
+
+    def claims_end(self, claims: Sequence[Claim], at: datetime) -> datetime | None:
+        """Return until when the claims of a time stay as they are; None where nothing ends them.
+
+        A rolling window moves on with every moment, so that its claims end at once.
+        """
+        if any(claim.window.also_keys for claim in claims):
+            return at
+        ends = [claim.window.end for claim in claims]
+        ends += [one.expires_at for one in (*self.budgets, *self.raises)]
+        return min((end for end in ends if end is not None and end > at), default=None)
 
     def limit(self, budget: Budget, at: datetime) -> int:
         """Return a budget's limit at a time, its unexpired raises included, in nano-USD."""

@@ -175,7 +175,7 @@ def prepare(arrival: Arrival, rules: Rules, default: UpstreamSpec | None, terms:
     paused = policy.paused_scope(caller.identity)
     if paused is not None:
         raise ForbiddenError("scope_paused", f"{paused.text} is paused by an operator")
-    claims = rules.policy_for(caller.identity).claims(caller.identity, arrival.at)
+    claims = rules.claims(caller.identity, arrival.at)
     if not claims and policy.defaults.unmatched != "allow":
         scopes = ", ".join(f"{name}:{value}" for name, value in caller.identity.values.items())
         raise ForbiddenError("no_budget", f"no budget covers this call ({scopes})")

@@ -158,7 +158,7 @@ class Holding:
     def _wished(self, asked: EndOfCall, hold_id: str, record: HoldRecord, rules: Rules) -> HoldEnd:
         at, facts = self._parts.clock(), record.facts
         payer = _payer(facts)
-        claims = rules.policy_for(payer).claims(payer, facts.occurred_at)
+        claims = rules.claims(payer, facts.occurred_at)
         if asked.operation is Operation.VOID:
             return HoldEnd(Verb.VOID, Settlement(hold_id, Charge(), at), claims)
         latency_ms = max(0, round((at - facts.occurred_at).total_seconds() * 1000))

@@ -1,7 +1,6 @@
 """The second half of a call's way: end the hold as the outcome says, and write the reply."""
 
 import time
-from dataclasses import replace
 
 from spendgate.domain.decision import Position
 from spendgate.domain.reservation import Settlement
@@ -50,13 +49,11 @@ class Settling:
             )
         else:
             positions = await self._lanes.end(HoldEnd(ending.verb, settlement, prepared.claims))
-        note = self.note(admission)
-        note = replace(
-            note,
+        note = self.note(
+            admission,
             cost_nano=shown_cost_nano(admission, ending, charge),
             usage_source=charge.usage_source,
-            # Without an answer those of the reservation: no reply is held back for them.
-            positions=note.positions if positions is None else positions,
+            positions=positions,
         )
         self._parts.stops.see(note.positions, prepared.request.facts.occurred_at)
         telemetry = self._parts.telemetry
@@ -65,11 +62,26 @@ class Settling:
             telemetry.ended(report, time.perf_counter() - started)
         return note
 
-    def note(self, admission: Admission) -> SpendNote:
-        """Return what is known of an admitted call's spend before it ends."""
-        granted = admission.granted
-        return replace(
-            admission.prepared.arrival.note,
+    def note(
+        self,
+        admission: Admission,
+        *,
+        cost_nano: int = 0,
+        usage_source: str | None = None,
+        positions: tuple[Position, ...] | None = None,
+    ) -> SpendNote:
+        """Return what is known of an admitted call's spend, before it ends without a cost.
+
+        Where the end doesn't say where budgets stand, the reservation does: no reply is held back
+        for them.
+        """
+        granted, arrival = admission.granted, admission.prepared.arrival
+        return SpendNote(
+            request_id=arrival.request_id,
+            model_requested=arrival.call.model,
+            failed_attempts=arrival.failed,
+            cost_nano=cost_nano,
+            usage_source=usage_source,
             decision=granted.decision.value,
             model_served=granted.candidate.model,
             reserved_nano=granted.amount_nano,
@@ -77,7 +89,7 @@ class Settling:
             max_tokens_source=admission.max_tokens_source,
             tools_disabled=granted.tools_disabled,
             price_version=granted.candidate.price_version,
-            positions=granted.positions,
+            positions=granted.positions if positions is None else positions,
             is_unheld=admission.prepared.is_unheld,
         )
 

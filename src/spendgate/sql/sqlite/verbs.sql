@@ -26,6 +26,13 @@ WHERE a.budget_id = asked.column1
 INSERT INTO balance (budget_id, scope_value, period, held, touched_at, entries)
 VALUES (?, ?, ?, ?, ?, 1)
 
+-- name: hold_in_balances
+UPDATE balance
+SET
+  held = held + ?,
+  touched_at = max(touched_at, ?),
+  entries = entries + 1
+WHERE bal_id IN ({ids})
 
 -- name: insert_hold
 INSERT INTO hold (hold_id, fp, state, amount, bals, facts, expires_at)
