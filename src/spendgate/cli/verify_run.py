@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import httpx
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.errors import NotFound
 
 from spendgate import __version__
 from spendgate.adapters.budget_codec import parse_budget
@@ -80,7 +82,7 @@ def opened_site(
         client = workspace_client(CALL_SECONDS / 10)
         me = client.current_user.me()
         names = deployment_of(choices, me.user_name or "", me.id or "")
-        secret = client.secrets.get_secret(names.secret_scope, SIGNING_KEY).value
+        secret = _signing_key(client, names)
     except SDK_ERRORS as error:
         raise HostError(
             f"the workspace: {sdk_reason(error)}; `spendgate doctor --workspace` says more"
@@ -101,6 +103,16 @@ def opened_site(
         if ledger is not None:
             stack.callback(_limited(ledger, run_id, ceiling))
         yield Site(client, names, ledger, token("rich"), token("poor"), model, caching_model)
+
+
+def _signing_key(client: WorkspaceClient, names: Deployment) -> str | None:
+    try:
+        return client.secrets.get_secret(names.secret_scope, SIGNING_KEY).value
+    except NotFound:
+        raise HostError(
+            f"there is no secret {names.secret_scope}/{SIGNING_KEY}, so target {names.target} "
+            f"isn't deployed; {names.deploy} makes it"
+        ) from None
 
 
 def _ledger(names: Deployment, stack: ExitStack) -> StoredLedger | None:

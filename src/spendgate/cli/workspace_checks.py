@@ -44,8 +44,13 @@ def run_workspace_checks(choices: Choices, *, seconds: float = SECONDS) -> list[
             "`databricks auth login --host https://…`, then DATABRICKS_CONFIG_PROFILE; "
             "`databricks auth profiles` lists those there are"
         )
-        said = "no profile, or no host and credentials" if _NOBODY in str(error) else None
-        return [_cli(), Check("credentials", Status.FAIL, said or sdk_reason(error), way_out)]
+        said = sdk_reason(error)
+        if _NOBODY in str(error):
+            said = "no profile, or no host and credentials"
+        elif isinstance(error, OSError):
+            said = f"the workspace doesn't answer: {said}"
+            way_out = "check DATABRICKS_HOST, or the profile's host, and the way there"
+        return [_cli(), Check("credentials", Status.FAIL, said, way_out)]
     found = [
         _cli(),
         Check("credentials", Status.OK, f"{names.user} at {client.config.host}"),
@@ -149,7 +154,7 @@ def _secret_scope(client: WorkspaceClient, names: Deployment) -> list[Check]:
     try:
         missing = [key for key in MADE if key not in secret_keys(client, scope)]
     except NotFound:
-        return [Check(name, Status.WARN, f"no {scope} yet", "made by `databricks bundle deploy`")]
+        return [Check(name, Status.WARN, f"no {scope} yet", f"made by {names.deploy}")]
     if missing:
         way_out = f"`databricks bundle run -t {names.target} setup`"
         return [Check(name, Status.FAIL, f"{scope} has no {', '.join(missing)}", way_out)]
@@ -194,7 +199,7 @@ def _lakebase(client: WorkspaceClient, names: Deployment) -> list[Check]:
     try:
         status = client.postgres.get_endpoint(endpoint).status
     except NotFound:
-        way_out = "made by `databricks bundle deploy`"
+        way_out = f"made by {names.deploy}"
         return [Check("lakebase", Status.WARN, f"no {endpoint} yet", way_out)]
     host = status.hosts.host if status is not None and status.hosts is not None else None
     if not host:
@@ -210,7 +215,7 @@ def _endpoint(client: WorkspaceClient, names: Deployment) -> list[Check]:
     try:
         state = client.serving_endpoints.get(names.endpoint).state
     except NotFound:
-        way_out = "made by `databricks bundle deploy`"
+        way_out = f"made by {names.deploy}"
         return [Check("endpoint", Status.WARN, f"no {names.endpoint} yet", way_out)]
     ready = state.ready.value if state is not None and state.ready is not None else "UNKNOWN"
     if ready == "READY":

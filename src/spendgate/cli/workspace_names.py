@@ -54,6 +54,12 @@ class Deployment:
         return f"{self.catalog}.{self.schema}"
 
     @property
+    def deploy(self) -> str:
+        """The command that makes what a deployment lacks."""
+        flag = "" if self.target is Target.DEV else f" -t {self.target}"
+        return f"`databricks bundle deploy{flag}`"
+
+    @property
     def has_application_id(self) -> bool:
         """Whether the service principal is named as Databricks names one."""
         return _APPLICATION_ID.fullmatch(self.service_principal) is not None

@@ -145,7 +145,10 @@ def test_an_endpoint_that_isnt_there_fails_its_steps(deployed: Deployed):
     ("flags", "said"),
     [
         (["--max-usd", "0.01"], "above --max-usd 0.01"),
-        (["--target", "prod"], "spendgate doctor --workspace"),
+        (
+            ["--target", "prod"],
+            "spendgate-prod/signing-key, so target prod isn't deployed; `databricks bundle deploy -t",
+        ),
     ],
 )
 def test_what_cant_start_is_told(deployed: Deployed, flags: list[str], said: str):

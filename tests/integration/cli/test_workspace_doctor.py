@@ -184,6 +184,7 @@ def test_a_missing_profile_and_a_workspace_that_isnt_there_are_told_soon(
 
     assert [one.status for one in (unreachable, missing, nothing)] == [Status.FAIL] * 3
     assert "databricks auth login" in missing.way_out
+    assert "check DATABRICKS_HOST" in unreachable.way_out
     assert "\n" not in missing.detail + unreachable.detail
     assert "has no nobody profile" in missing.detail
     assert nothing.detail == "no profile, or no host and credentials"
