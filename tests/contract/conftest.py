@@ -1,18 +1,15 @@
 """Both hosts as their commands run them, in front of the simulator."""
 
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
+from tests.started_server import free_port, wait_for
 
-START_SECONDS = 180
 PROGRAMS = Path(sys.executable).parent
 BUDGETS = """
 budgets:
@@ -71,21 +68,3 @@ def host(kind: str, home: Path, simulator: str) -> Iterator[str]:
     assert exit_code == 0
     assert "the canary sings" not in log.read_text()
     assert "Traceback" not in log.read_text()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path | None = None) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text() if log else f"{url} ended"
-        try:
-            if httpx.get(url).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} didn't answer in {START_SECONDS} s")

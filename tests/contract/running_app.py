@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.contract.conftest import PROGRAMS, free_port, wait_for
+from tests.contract.conftest import PROGRAMS
+from tests.started_server import free_port, wait_for
 
 MODEL = "databricks-claude-haiku-4-5"
 BUDGETS = """

@@ -1,5 +1,6 @@
 """`spendgate budget request|requests|approve|deny`: more budget, asked for and decided."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from spendgate.adapters.budget_requests import (
 from spendgate.bootstrap import build_admin, utc_now
 from spendgate.cli.console import print_json, print_records, say
 from spendgate.cli.options import Home, Json, Ledger, opened_ledger, settings_from, system_user
+from spendgate.config import Settings
 
 RequestId = Annotated[str, typer.Argument(metavar="ID", help="The request's id.")]
 By = Annotated[str | None, typer.Option(help="Who; default this system's user.")]
@@ -80,11 +82,7 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Approve a request: the budget is raised from now on, for as long as was asked."""
-    settings = settings_from(home, ledger)
-    with opened_ledger(settings) as opened:
-        desk = BudgetRequests(build_admin(settings, opened), utc_now)
-        decided = desk.approve(request_id, by or system_user(), reason)
-    _tell(decided, as_json)
+    _decide(BudgetRequests.approve, request_id, reason, by, settings_from(home, ledger), as_json)
 
 
 def deny(
@@ -96,10 +94,20 @@ def deny(
     as_json: Json = False,
 ) -> None:
     """Deny a request; nothing else changes."""
-    settings = settings_from(home, ledger)
+    _decide(BudgetRequests.deny, request_id, reason, by, settings_from(home, ledger), as_json)
+
+
+def _decide(
+    verb: Callable[[BudgetRequests, str, str, str], BudgetRequest],
+    request_id: str,
+    reason: str,
+    by: str | None,
+    settings: Settings,
+    as_json: bool,
+) -> None:
     with opened_ledger(settings) as opened:
         desk = BudgetRequests(build_admin(settings, opened), utc_now)
-        decided = desk.deny(request_id, by or system_user(), reason)
+        decided = verb(desk, request_id, by or system_user(), reason)
     _tell(decided, as_json)
 
 

@@ -64,6 +64,28 @@ class CallRecord:
     cost_usd: str | None = None
     tools_disabled: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, order: Order, sent_at: datetime, status: int, answer: JsonObject) -> "CallRecord":
+        """Read what came back for an order just now."""
+        spend, error = json_object(answer.get("spend")), json_object(answer.get("error"))
+        code = str(error["code"]) if "code" in error else None
+        return cls(
+            part=order.part,
+            scopes=order.payer.scopes,
+            tags=order.payer.tags,
+            model_requested=order.model,
+            sent_at=sent_at,
+            answered_at=datetime.now(UTC),
+            status=status,
+            request_id=_text(spend.get("request_id")),
+            code=code or (None if status == HTTPStatus.OK else f"http_{status}"),
+            retryable=answer.get("retryable") is True,
+            decision=_text(spend.get("decision")),
+            model_served=_text(spend.get("model_served")),
+            cost_usd=_text(spend.get("cost_usd")),
+            tools_disabled=tuple(map(str, json_list(spend.get("tools_disabled")))),
+        )
+
     @property
     def is_answered(self) -> bool:
         """Whether the model's answer arrived."""
@@ -147,26 +169,8 @@ class Endpoint:
             own["extra_body"] = {"simulate": order.simulate}
         sent_at = datetime.now(UTC)
         status, answer = self._post({**order.body, "custom_inputs": own})
-        spend = json_object(answer.get("spend"))
-        error = json_object(answer.get("error"))
-        code = str(error["code"]) if "code" in error else None
-        record = CallRecord(
-            part=order.part,
-            scopes=payer.scopes,
-            tags=payer.tags,
-            model_requested=order.model,
-            sent_at=sent_at,
-            answered_at=datetime.now(UTC),
-            status=status,
-            request_id=_text(spend.get("request_id")),
-            code=code or (None if status == HTTPStatus.OK else f"http_{status}"),
-            retryable=answer.get("retryable") is True,
-            decision=_text(spend.get("decision")),
-            model_served=_text(spend.get("model_served")),
-            cost_usd=_text(spend.get("cost_usd")),
-            tools_disabled=tuple(map(str, json_list(spend.get("tools_disabled")))),
-        )
-        self._log.add(record, spend)
+        record = CallRecord.of(order, sent_at, status, answer)
+        self._log.add(record, json_object(answer.get("spend")))
         return record
 
     def close(self) -> None:

@@ -106,6 +106,21 @@ class _Asked:
         )
         return replace(self, settings=settings, tools=tools, handoffs=handoffs)
 
+    def as_arguments(self, tracing: ModelTracing) -> dict[str, Any]:  # each as the SDK types it
+        """Return the call as a model takes it; nothing is kept on its server."""
+        return {
+            "system_instructions": self.instructions,
+            "input": self.input,
+            "model_settings": self.settings,
+            "tools": self.tools,
+            "output_schema": self.output,
+            "handoffs": self.handoffs,
+            "tracing": tracing,
+            "previous_response_id": None,
+            "conversation_id": None,
+            "prompt": None,
+        }
+
 
 class _SteppedModel(Model):
     def __init__(
@@ -140,18 +155,8 @@ class _SteppedModel(Model):
             system_instructions, input, model_settings, tools, output_schema, handoffs, state
         )
         async with self._step(asked) as step:
-            granted = asked.granted(step)
             response = await self._provider.get_model(step.model).get_response(
-                granted.instructions,
-                granted.input,
-                granted.settings,
-                granted.tools,
-                granted.output,
-                granted.handoffs,
-                tracing,
-                previous_response_id=None,
-                conversation_id=None,
-                prompt=None,
+                **asked.granted(step).as_arguments(tracing)
             )
             step.report(response.raw_usage or _usage(response.usage))
         return response
@@ -180,18 +185,8 @@ class _SteppedModel(Model):
             system_instructions, input, model_settings, tools, output_schema, handoffs, state
         )
         async with self._step(asked) as step:
-            granted = asked.granted(step)
             events = self._provider.get_model(step.model).stream_response(
-                granted.instructions,
-                granted.input,
-                granted.settings,
-                granted.tools,
-                granted.output,
-                granted.handoffs,
-                tracing,
-                previous_response_id=None,
-                conversation_id=None,
-                prompt=None,
+                **asked.granted(step).as_arguments(tracing)
             )
             try:
                 async for event in events:

@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import cast
 
 import httpx
 
 from spendgate.demo.traffic import LOST, CallLog, CallRecord, Order
-from spendgate.gateway.json_object import JsonObject, json_list, json_object
+from spendgate.gateway.json_object import JsonObject, json_object
 from spendgate.prove.cast import Client
 from spendgate.prove.fleet import Fleet
 
@@ -117,25 +116,8 @@ class Caller:
     ) -> tuple[CallRecord, JsonObject]:
         with self._fleet.some_gate(self._draw) as url:
             status, answer = (LOST, _lost("no gate")) if url is None else self._post(url, body)
-        spend, error = json_object(answer.get("spend")), json_object(answer.get("error"))
-        code = str(error["code"]) if "code" in error else None
-        record = CallRecord(
-            part=self._client.team,
-            scopes=order.payer.scopes,
-            tags=order.payer.tags,
-            model_requested=order.model,
-            sent_at=sent_at,
-            answered_at=datetime.now(UTC),
-            status=status,
-            request_id=_text(spend.get("request_id")),
-            code=code or (None if status == HTTPStatus.OK else f"http_{status}"),
-            retryable=answer.get("retryable") is True,
-            decision=_text(spend.get("decision")),
-            model_served=_text(spend.get("model_served")),
-            cost_usd=_text(spend.get("cost_usd")),
-            tools_disabled=tuple(map(str, json_list(spend.get("tools_disabled")))),
-        )
-        return record, answer
+        record = CallRecord.of(order, sent_at, status, answer)
+        return replace(record, part=self._client.team), answer
 
     def _post(self, url: str, body: JsonObject) -> tuple[int, JsonObject]:
         try:
@@ -171,7 +153,3 @@ def _may_help(record: CallRecord, failures: int) -> bool:
 
 def _lost(why: str) -> JsonObject:
     return {"error": {"code": f"lost ({why})"}}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -147,7 +147,7 @@ def test_an_endpoint_that_isnt_there_fails_its_steps(deployed: Deployed):
         (["--max-usd", "0.01"], "above --max-usd 0.01"),
         (
             ["--target", "prod"],
-            "spendgate-prod/signing-key, so target prod isn't deployed; `databricks bundle deploy -t",
+            "so target prod isn't deployed; `databricks bundle deploy -t prod` makes it",
         ),
     ],
 )

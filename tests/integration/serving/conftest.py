@@ -2,11 +2,9 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.testclient import TestClient
+from tests.started_server import START_SECONDS, free_port, wait_for
 
 from spendgate.config import Settings
 from spendgate.gateway.reply import Reply
@@ -30,7 +29,6 @@ with warnings.catch_warnings():
     from spendgate.serving.register import log_served_model
     from spendgate.serving.served_model import ServedModel
 
-START_SECONDS = 90
 MEETING_SECONDS = 30
 BUDGETS = """
 models:
@@ -291,21 +289,3 @@ def start_host(
     flags = ["--port", str(port), "--workers", str(workers)]
     command = [str(Path(sys.executable).with_name("spendgate")), kind, *flags]
     return HostProcess(command, environment, home, f"http://127.0.0.1:{port}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path | None = None) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text() if log else f"{url} ended"
-        try:
-            if httpx.get(url).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} didn't answer in {START_SECONDS} s")

@@ -138,6 +138,15 @@ def check_policy_fields(asked: Mapping[str, Any], sent: Mapping[str, Any]) -> No
     assert wished <= set(sent)
 
 
+def sent_by(door: Door, upstream: KeepingUpstream, *call: Any) -> dict[str, Any]:
+    """Make a call, which must succeed, and return what the model server was sent for it."""
+    upstream.bodies.clear()
+    answer = door.ask(*call)
+    assert answer.status_code == 200, answer.text
+    [sent] = upstream.bodies
+    return sent
+
+
 @HOSTS
 @EXAMPLES
 @given(body=chat_bodies, unlisted=unknown_fields)
@@ -159,12 +168,8 @@ def test_a_chat_reaches_the_model_server_as_it_was_sent(
     unlisted: dict[str, Any],
 ) -> None:
     upstream.answer = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
-    upstream.bodies.clear()
+    sent = sent_by(doors[host], upstream, CHAT, CHAT_MODEL, body, unlisted)
 
-    answer = doors[host].ask(CHAT, CHAT_MODEL, body, unlisted)
-
-    assert answer.status_code == 200, answer.text
-    [sent] = upstream.bodies
     asked = {**body, **unlisted}
     assert as_text(but(sent, POLICY_FIELDS)) == as_text(but(asked, POLICY_FIELDS))
     check_policy_fields(asked, sent)
@@ -181,12 +186,8 @@ def test_texts_to_embed_reach_the_model_server_as_they_were_sent(
     unlisted: dict[str, Any],
 ) -> None:
     upstream.answer = {"data": [], "usage": {"prompt_tokens": 1, "total_tokens": 1}}
-    upstream.bodies.clear()
+    sent = sent_by(doors[host], upstream, EMBEDDINGS, EMBEDDING_MODEL, body, unlisted)
 
-    answer = doors[host].ask(EMBEDDINGS, EMBEDDING_MODEL, body, unlisted)
-
-    assert answer.status_code == 200, answer.text
-    [sent] = upstream.bodies
     own = {"model", "usage_context", "client_request_id"}
     assert as_text(but(sent, own)) == as_text({**body, **unlisted})
 

@@ -14,7 +14,8 @@ import aiohttp
 import httpx
 import pytest
 from aiohttp import web
-from tests.integration.serving.conftest import free_port, start_host
+from tests.integration.serving.conftest import start_host
+from tests.started_server import free_port
 
 from spendgate.app.host import MODEL_CALLS
 
