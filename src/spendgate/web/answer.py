@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
 from starlette.types import Send
 
@@ -42,5 +43,8 @@ async def send_answer(
     ]
     for name, value in (more_headers or {}).items():
         headers.append((name.lower().encode("ascii"), value.encode("latin-1", "replace")))
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        # Who doesn't send the rest of a body has no use for the connection, and holds a place.
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

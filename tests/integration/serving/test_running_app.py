@@ -169,7 +169,7 @@ def test_a_client_that_never_sends_its_body_is_told_and_let_go(
             slow.sendall(
                 b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{" % CHAT.encode()
             )
-            said = slow.recv(65536)
+            said = b"".join(iter(lambda: slow.recv(65_536), b""))
 
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b"invalid_request" in said
