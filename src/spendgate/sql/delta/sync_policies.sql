@@ -7,9 +7,7 @@ MERGE INTO $target AS t
 USING {source} AS s
 ON t.budget_id = s.budget_id
   AND t.raise_id <=> s.raise_id
-WHEN MATCHED
-  AND s.is_removed
-  AND TO_JSON(STRUCT(
+  AND (s.seen IS NULL OR s.seen = TO_JSON(STRUCT(
     t.budget_id,
     t.raise_id,
     t.raise_usd,
@@ -38,41 +36,9 @@ WHEN MATCHED
     t.idle_ttl,
     t.owner,
     t.synced_at
-  )) = s.seen
-THEN DELETE
-WHEN MATCHED
-  AND NOT s.is_removed
-  AND TO_JSON(STRUCT(
-    t.budget_id,
-    t.raise_id,
-    t.raise_usd,
-    t.reason,
-    t.expires_at,
-    t.scope,
-    t.limit_usd,
-    t.window,
-    t.tz,
-    t.rollover_max_usd,
-    t.soft_cap,
-    t.hard_cap,
-    t.auto_downgrade,
-    t.disable_tools,
-    t.alerts,
-    t.routes,
-    t.mode,
-    t.bound,
-    t.fit,
-    t.min_output_tokens,
-    t.trust,
-    t.refusal,
-    t.on_client_abort,
-    t.on_store_error,
-    t.loop_guard,
-    t.idle_ttl,
-    t.owner,
-    t.synced_at
-  )) = s.seen
-THEN UPDATE SET *
+  )))
+WHEN MATCHED AND s.is_removed THEN DELETE
+WHEN MATCHED AND s.seen IS NOT NULL THEN UPDATE SET *
 WHEN NOT MATCHED AND s.seen IS NULL THEN INSERT *
 
 -- name: fill_in_prices
