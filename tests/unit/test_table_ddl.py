@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 import sqlglot
+import yaml
 from sqlglot import exp
 
 from spendgate.adapters.event_rows import arrow_schema
 from spendgate.adapters.statements import statements
-from spendgate.adapters.table_ddl import check_statements, create_statement, view_statements
+from spendgate.adapters.table_ddl import (
+    check_statements,
+    create_statement,
+    metric_view_statements,
+    view_statements,
+)
 from spendgate.domain import budget, decision, hold, price, quarantine_table
 from spendgate.domain.table import Table
 from spendgate.domain.table_list import ALL_TABLES, SINK_TABLES
@@ -18,7 +24,7 @@ from spendgate.domain.table_list import ALL_TABLES, SINK_TABLES
 FOLDER = Path(str(resources.files("spendgate.sql") / "delta"))
 NAMES = {table.name: f"`c`.`s`.`{table.name}`" for table in ALL_TABLES}
 PLACES = NAMES | {"prefix": "`c`.`s`.", "temporary": ""}
-UPKEEP = re.compile(r"(DESCRIBE DETAIL|SHOW TBLPROPERTIES|OPTIMIZE|VACUUM) ")
+UPKEEP = re.compile(r"(DESCRIBE DETAIL|SHOW TBLPROPERTIES|OPTIMIZE|VACUUM) |.*\nWITH METRICS\n")
 """What sqlglot doesn't know; the Spark tests run each of these."""
 _TYPES = re.compile(r"\s+")
 
@@ -135,6 +141,19 @@ def test_views_and_functions_are_made_in_the_schema() -> None:
         assert isinstance(tree, exp.Create)
         assert f"`c`.`s`.{name}" in text
         assert "COMMENT" in text
+
+
+def test_a_metric_view_is_made_in_the_schema_of_expressions_that_databricks_reads() -> None:
+    (name, text), *others = metric_view_statements(PLACES).items()
+    head, definition, end = text.split("$$")
+    view = yaml.safe_load(definition)
+
+    assert (name, others, end) == ("spend_metrics", [], "")
+    assert head.startswith("CREATE OR REPLACE VIEW `c`.`s`.spend_metrics\nWITH METRICS\n")
+    assert (view["source"], view["version"]) == ("`c`.`s`.`spend_hourly`", 1.1)
+    for one in view["dimensions"] + view["measures"]:
+        assert parsed(f"SELECT {one['expr']} AS {one['name']}")
+        assert one["comment"]
 
 
 @pytest.mark.parametrize("table", ALL_TABLES, ids=lambda table: table.name)

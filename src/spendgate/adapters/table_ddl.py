@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping
 from string import Template
 
-from spendgate.adapters.statements import statements
+from spendgate.adapters.statements import sql_text, statements
 from spendgate.domain.table import Table
 from spendgate.domain.table_list import ALL_TABLES
 
 CREATE = "CREATE TABLE IF NOT EXISTS"
 _VIEWS = ("delta/views.sql", "delta/functions.sql")
+_METRICS = "delta/metrics.sql"
 _DAY = "DATE_FROM_UNIX_DATE(CAST(FLOOR(UNIX_SECONDS(hour) / 86400) AS INT))"
 """A day in UTC whatever the session's time zone; DataFusion knows no other zone anyway."""
 _MARK = re.compile(r"-- databricks: ?")
@@ -45,6 +46,20 @@ def view_statements(names: Mapping[str, str]) -> Mapping[str, str]:
         for name, text in statements(path).items():
             found[name] = Template(text).substitute(names, day=_DAY)
     return found
+
+
+def metric_view_statements(names: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what makes the metric views, by name; each is defined in a YAML file of its name.
+
+    Args:
+        names: the quoted name of each table, and `prefix` of the names made.
+    """
+    return {
+        name: Template(text).substitute(
+            names, yaml=Template(sql_text(f"delta/{name}.yml")).substitute(names).strip()
+        )
+        for name, text in statements(_METRICS).items()
+    }
 
 
 def view_query(name: str, path: str = "delta/views.sql") -> str:

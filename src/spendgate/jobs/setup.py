@@ -57,11 +57,14 @@ def make_tables(spark: SparkSession, space: TableSpace) -> dict[str, object]:
             columns[table.name] = added
         if added := space.constrain(spark, table):
             constraints[table.name] = added
+    views = space.create_views(spark) if space.catalog is not None else []
+    metric_views, notes = space.create_metric_views(spark)
     return {
         "tables_created": created,
         "columns_added": columns,
         "constraints_added": constraints,
-        "views_and_functions": space.create_views(spark) if space.catalog is not None else [],
+        "views_and_functions": sorted([*views, *metric_views]),
+        **({"notes": notes} if notes else {}),
     }
 
 

@@ -15,6 +15,7 @@ from spendgate.adapters.table_ddl import (
     CREATE,
     check_statements,
     create_statement,
+    metric_view_statements,
     view_statements,
 )
 from spendgate.domain.table import Table
@@ -24,6 +25,10 @@ from spendgate.transforms.schemas import column_text, quoted_name
 SESSION_CATALOG = "spark_catalog"
 CONSTRAINT = "delta.constraints."
 """How Delta's table properties name a CHECK."""
+
+_METRICS_UNKNOWN = ("PARSE_SYNTAX_ERROR", "INVALID_METRIC_VIEW_YAML", "UNSUPPORTED_FEATURE")
+"""What a runtime says that knows no metric views, or an older form of them."""
+_SAID_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +115,42 @@ class TableSpace:
 
     def create_views(self, spark: SparkSession) -> list[str]:
         """Create views and functions: in the schema, or for this session over a folder's tables."""
+        made = view_statements(self.names)
+        for text in made.values():
+            spark.sql(text)
+        return sorted(made)
+
+    def create_metric_views(self, spark: SparkSession) -> tuple[list[str], list[str]]:
+        """Create the metric views where Unity Catalog keeps the tables.
+
+        Returns:
+            those created, and a note for each that this platform doesn't know.
+        """
+        created: list[str] = []
+        notes: list[str] = []
+        for name, text in metric_view_statements(self.names).items():
+            if not self.is_unity:
+                notes.append(f"{name}: a metric view, which Databricks alone has; not made here")
+                continue
+            try:
+                spark.sql(text)
+                created.append(name)
+            except Exception as error:
+                if not any(sign in str(error) for sign in _METRICS_UNKNOWN):
+                    raise
+                said = str(error).partition("\n")[0][:_SAID_MAX]
+                notes.append(f"{name}: this runtime makes no such metric view ({said}); 17.2 does")
+        return created, notes
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What statements call the tables, and what is made of them."""
         prefix = "" if self.folder is not None else f"{self.schema_name}."
-        targets = {
+        return {
             **{table.name: self.name(table) for table in ALL_TABLES},
             "prefix": prefix,
             "temporary": "" if prefix else "TEMPORARY",
         }
-        made = view_statements(targets)
-        for text in made.values():
-            spark.sql(text)
-        return sorted(made)
 
     def read(self, spark: SparkSession, table: Table) -> DataFrame:
         """Return a table's rows."""
