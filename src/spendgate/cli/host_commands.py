@@ -71,7 +71,8 @@ def simulate(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")],
     latency_ms: Annotated[float, typer.Option(min=0, help="Before the first byte.")] = 0.0,
     bill: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Keep a copy of GET /bill in this file.")
+        Path | None,
+        typer.Option(dir_okay=False, help="Keep GET /bill in this file, its calls beside it."),
     ] = None,
     host: Host = "127.0.0.1",
 ) -> None:

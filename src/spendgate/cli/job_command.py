@@ -37,6 +37,13 @@ def run_job(
     out: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Folder or file of an export.")
     ] = None,
+    bill: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A simulator's bill (`simulate --bill FILE`): reconcile against it.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a job once and report what it changed; running it twice changes nothing more.
@@ -52,6 +59,7 @@ def run_job(
         since=None if since is None else parse_instant(since),
         until=None if until is None else parse_instant(until),
         out=out,
+        bill=bill,
     )
     if unheeded := unheeded_choices(name, run):
         raise typer.BadParameter(f"{name} takes no {', '.join(unheeded)}")

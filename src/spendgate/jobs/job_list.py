@@ -15,12 +15,13 @@ class Job:
     summary: str
     run: Callable[[JobRun], Report]
     choices: frozenset[str] = frozenset()
-    """Names of `rebuild`, `since`, `until`, `out` that the job takes; others are refused."""
+    """Names of `rebuild`, `since`, `until`, `out`, `bill` that it takes; others are refused."""
 
 
 def unheeded_choices(name: str, run: JobRun) -> list[str]:
     """Return the flags of a run that its job doesn't take."""
-    given = {"rebuild": run.rebuild, "since": run.since, "until": run.until, "out": run.out}
+    names = ("rebuild", "since", "until", "out", "bill")
+    given = {name: getattr(run, name) for name in names}
     taken = JOBS[name].choices
     return [f"--{one}" for one, value in given.items() if value and one not in taken]
 
@@ -91,7 +92,7 @@ JOBS: Mapping[str, Job] = {
     "reconcile": Job(
         "compare with the platform's usage and bill; close open ends, charge bypass traffic",
         _reconcile,
-        frozenset({"since", "until"}),
+        frozenset({"since", "until", "bill"}),
     ),
     "sync_policies": Job("policy file, table `budgets` and ledger agree; prices", _sync_policies),
     "chargeback": Job(

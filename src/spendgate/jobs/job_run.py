@@ -35,6 +35,7 @@ class JobRun:
         since: first instant that is looked at; None leaves it to the job.
         until: first instant after; None leaves it to the job.
         out: folder or file of an export; None leaves it to the job.
+        bill: a simulator's bill, whose calls stand in for the platform's tables.
     """
 
     settings: Settings
@@ -46,6 +47,7 @@ class JobRun:
     since: datetime | None = None
     until: datetime | None = None
     out: Path | None = None
+    bill: Path | None = None
 
     @property
     def space(self) -> "TableSpace":

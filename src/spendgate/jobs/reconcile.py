@@ -8,14 +8,16 @@ hour. Without some of the tables the rest is done, and the report says what to a
 # pyright: reportUnknownMemberType=false
 # createDataFrame is overloaded with types that pandas and Spark leave open.
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from spendgate.adapters.stored_ledger import StoredLedger
-from spendgate.bootstrap import open_price_book
+from spendgate.bootstrap import drain_outbox, open_price_book
 from spendgate.domain.money import format_usd
 from spendgate.domain.price import PriceBook, UnpricedModelError
 from spendgate.domain.reconciliation_table import RECONCILIATION
@@ -36,6 +38,7 @@ from spendgate.gateway.reconciling import (
 from spendgate.jobs.findings import BYPASS_SCHEMA, Findings, seen_calls, seen_held
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.retained import refuse_before_retained
+from spendgate.jobs.simulated_platform import simulated_tables
 from spendgate.jobs.spark_sink import again_on_conflict, time_literal
 from spendgate.jobs.system_tables import (
     ACCOUNT_PRICES,
@@ -60,6 +63,9 @@ NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 HOLD_HOURS = 24
 """How long before its call's row a hold may have been reserved: longer than any call takes."""
 SHOWN_MAX = 20
+DELIVERY_ATTEMPTS = 50
+DELIVERY_SECONDS = 0.2
+"""How often a simulated home's running host, which delivers by itself, is waited for."""
 
 _BILLED = (
     "hour timestamp, endpoint string, sku string, billed_dbu decimal(28,9), "
@@ -95,8 +101,7 @@ class _Reconciliation:
         self._spark: SparkSession = run.spark()
         self._space: TableSpace = run.space
         self._since, self._until = _period(run)
-        folder = None if run.catalog is not None else run.settings.home.absolute() / "system"
-        self._tables = SystemTables(self._spark, run.settings.system_catalog, folder)
+        self._tables = _platform_tables(run, self._spark)
         for table in (SPEND_EVENTS, RECONCILIATION):
             self._space.create(self._spark, table)
         earliest = self._since - timedelta(hours=HOLD_HOURS)
@@ -105,6 +110,7 @@ class _Reconciliation:
     def report(self) -> Report:
         """Do all of it."""
         at = self._run.as_of
+        self._deliver()
         calls = self._calls()
         evidence, found, bypass = Booked(), Findings(), Booked()
         workspaces = list(self._run.settings.workspace_ids)
@@ -120,7 +126,8 @@ class _Reconciliation:
                 "none of our calls is in the platform's usage tables, so it isn't known whose bill "
                 "to look at; it may come yet, or set SPENDGATE_WORKSPACE_IDS"
             )
-        statuses = self._compare(calls, found, workspaces)
+        self._deliver()
+        self._compare(calls, found, workspaces)
         problems = [
             *self._tables.problems,
             *evidence.problems,
@@ -139,10 +146,25 @@ class _Reconciliation:
                 "too_late": evidence.too_late,
             },
             "bypass": self._bypass_report(found, bypass),
-            "hours": statuses,
+            **self._outcome(),
             "drift": self._drift(),
             **({"problems": problems} if problems else {}),
         }
+
+    def _deliver(self) -> None:
+        """Deliver a simulated home's events, so that one run shows what it corrects.
+
+        Elsewhere the job drain does, and the next run shows it.
+        """
+        if self._run.bill is None:
+            return
+        for attempt in range(DELIVERY_ATTEMPTS):
+            if attempt:
+                time.sleep(DELIVERY_SECONDS)
+            if drain_outbox(self._ledger, self._run.settings) is not None:
+                return
+            if not self._ledger.outbox.state().waiting_events:  # a host has delivered them
+                return
 
     def _calls(self) -> DataFrame | None:
         """Return the calls of the platform's tables, each with whether it is a hold's."""
@@ -228,15 +250,12 @@ class _Reconciliation:
             )
         return [one for one in found.sums.values() if one.hour >= oldest]
 
-    def _compare(
-        self, calls: DataFrame | None, found: Findings, workspaces: Sequence[str]
-    ) -> Mapping[str, int]:
+    def _compare(self, calls: DataFrame | None, found: Findings, workspaces: Sequence[str]) -> None:
         spark, since, until = self._spark, self._since, self._until
         events = self._events().where(~F.coalesce("upstream", F.lit("")).isin(*self._elsewhere()))
         ours = our_spend(events, since, until)
         endpoints = sorted({*self._book.models(), *_values(ours, "endpoint")})
         bill = self._bill(endpoints, workspaces)
-        hours = timedelta(hours=self._run.settings.bill_hours)
         counted = spark.createDataFrame(
             [], "hour timestamp, endpoint string, platform_requests bigint"
         )
@@ -248,7 +267,7 @@ class _Reconciliation:
             spark.createDataFrame(found.rows(), BYPASS_SCHEMA),
             spark.createDataFrame([], _BILLED) if bill is None else bill,
             self._run.as_of,
-            NEVER if bill is None else self._run.as_of - hours,
+            NEVER if bill is None else self._final_before(),
         )
         again_on_conflict(
             lambda: self._space.write(
@@ -260,7 +279,6 @@ class _Reconciliation:
                 until=time_literal(until),
             )
         )
-        by_status = self._written().groupBy("status").count().collect()  # four rows at most
         of_bill = "status = 'unpriced' AND billed_dbu IS NOT NULL"
         unpriced = _values(self._written().where(of_bill), "sku")
         self._tables.problems.extend(
@@ -268,7 +286,32 @@ class _Reconciliation:
             "USD is unknown, not zero"
             for sku in unpriced
         )
-        return {row["status"]: row["count"] for row in by_status}
+
+    def _final_before(self) -> datetime:
+        """Return when the last hour ended whose bill is complete; a simulator's always is."""
+        if self._run.bill is not None:
+            return self._until
+        return self._run.as_of - timedelta(hours=self._run.settings.bill_hours)
+
+    def _outcome(self) -> Mapping[str, object]:
+        """Count the hours by status, and add up those whose bill is known."""
+        names = ("our_usd", "billed_usd", "bypass_usd")
+        sums = [F.sum(F.coalesce(name, F.lit(0))).alias(name) for name in names]
+        by_status = self._written().groupBy("status").agg(F.count(F.lit(1)).alias("hours"), *sums)
+        rows = by_status.collect()  # four rows at most
+        whole = [row for row in rows if row["status"] in ("agreed", "drift")]
+        ours, billed, bypass = (sum((row[name] for row in whole), Decimal(0)) for name in names)
+        through = billed - bypass
+        return {
+            "hours": {row["status"]: row["hours"] for row in rows},
+            "compared": {
+                "our_usd": f"{ours:f}",
+                "billed_usd": f"{billed:f}",
+                "bypass_usd": f"{bypass:f}",
+                "ratio": round(float(ours / through), 6) if through else None,
+                "residual_usd": f"{through - ours:f}",
+            },
+        }
 
     def _elsewhere(self) -> list[str]:
         """Name model servers whose calls are on another bill."""
@@ -325,6 +368,14 @@ class _Reconciliation:
                 for name, (requests, nano) in list(payers.items())[:SHOWN_MAX]
             },
         }
+
+
+def _platform_tables(run: JobRun, spark: SparkSession) -> SystemTables:
+    home = run.settings.home.absolute()
+    if run.bill is not None:
+        return simulated_tables(spark, run.bill, home)
+    folder = None if run.catalog is not None else home / "system"
+    return SystemTables(spark, run.settings.system_catalog, folder)
 
 
 def _period(run: JobRun) -> tuple[datetime, datetime]:

@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="before the first byte")
     parser.add_argument("--ms-per-token", type=float, default=0.0, help="per completion token")
-    parser.add_argument("--bill", type=Path, help="keep a copy of GET /bill in this file")
+    parser.add_argument("--bill", type=Path, help="keep GET /bill in this file, its calls beside")
     parser.add_argument("--mean-output-tokens", type=int, default=250)
     parser.add_argument(
         "--bytes-per-token", type=int, default=4, help="of the prompt; 1 is the worst case"

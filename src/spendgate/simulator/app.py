@@ -35,7 +35,7 @@ CALL_PATHS = (
 def create_app(settings: SimulatorSettings) -> Starlette:
     """Make the application, with a bill of its own that starts at zero."""
     rates = load_pricelist()
-    bill = Bill()
+    bill = Bill(records=None if settings.bill_file is None else [])
     calls = ModelCalls(settings, rates, bill)
     models = _models_body(rates)
 

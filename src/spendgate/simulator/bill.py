@@ -5,6 +5,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from spendgate.simulator.usagelog import CallRecord
 from spendgate.simulator.wire import JsonObject
 
 
@@ -37,6 +38,22 @@ class Bill:
     by_model: Counter[str] = field(default_factory=Counter[str])
     by_client_request_id: Counter[str] = field(default_factory=Counter[str])
     by_usage_context: Counter[str] = field(default_factory=Counter[str])
+    records: list[CallRecord] | None = None
+    """Calls that aren't in the file of calls yet; None where no file is kept."""
+
+    def record(self, call: CallRecord) -> None:
+        """Remember a call until it is written."""
+        if self.records is None:
+            return
+        self.revision += 1
+        self.records.append(call)
+
+    def take_records(self) -> list[CallRecord]:
+        """Give the remembered calls away."""
+        taken = self.records or []
+        if taken:
+            self.records = []
+        return taken
 
     def charge(self, charge: Charge) -> None:
         """Add one call to the bill."""

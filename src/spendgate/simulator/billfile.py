@@ -1,4 +1,4 @@
-"""Keep a copy of the bill in a file, so that it outlives the process."""
+"""Keep a copy of the bill in a file, and its calls beside it, so that both outlive the process."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from spendgate.simulator.bill import Bill
+from spendgate.simulator.usagelog import append_calls
 from spendgate.simulator.wire import encode
 
 INTERVAL_SECONDS = 0.2
@@ -29,7 +30,11 @@ async def keep_bill(bill: Bill, path: Path) -> None:
 
 
 def write_bill(bill: Bill, path: Path) -> int:
-    """Replace the file at once, so that a reader never sees half a bill; tell its revision."""
+    """Replace the file at once, so that a reader never sees half a bill; tell its revision.
+
+    Calls go first: what is billed is listed.
+    """
+    append_calls(bill.take_records(), path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_bytes(encode(bill.statement()))
     part.replace(path)

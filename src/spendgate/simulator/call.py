@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,6 +27,7 @@ from spendgate.simulator.pricelist import ModelRates
 from spendgate.simulator.response import as_chat, response_body, response_events
 from spendgate.simulator.settings import SimulatorSettings
 from spendgate.simulator.usage import Usage
+from spendgate.simulator.usagelog import SOMEBODY, CallRecord
 from spendgate.simulator.wire import (
     BadCallError,
     JsonObject,
@@ -39,6 +41,7 @@ from spendgate.simulator.wire import (
 
 # Events that go into one write where tokens aren't paced.
 _BATCH_EVENTS = 16
+_OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +95,23 @@ class ModelCalls:
 
         status = directives.status or self._faults.next_status()
         fails = directives.hang or status is not None
+        record = _recorder(self._bill, body, charge, reply.usage)
         if fails and directives.bill_on_error:
             self._bill.charge(charge)
         if directives.hang:
+            if directives.bill_on_error:
+                record(_OK, is_billed=True)
             await _until_disconnect(receive)
             return
         await self._think(reply, directives)
         if status is not None:
+            record(status, is_billed=directives.bill_on_error)
             retry = [(b"retry-after", b"1")] if status in (429, 503) else []
             await send_json(send, status, encode(fault_body(status, model)), retry)
             return
         # Charged before the first byte: a caller that hangs up pays for what was generated.
         self._bill.charge(charge)
+        record(_OK, is_billed=True)
         cut = directives.close_connection
         if isinstance(reply.body, bytes):
             await _send_whole(send, reply.body, cut=cut)
@@ -161,6 +169,30 @@ class ModelCalls:
         latency_ms += silent_tokens * self._pace(directives)
         if latency_ms:
             await asyncio.sleep(latency_ms / 1000)
+
+
+def _recorder(bill: Bill, body: JsonObject, charge: Charge, usage: Usage) -> Callable[..., None]:
+    """Return what lists a call with the time at which it came, once its end is known."""
+    at_micros = time.time_ns() // 1000
+
+    def record(status: int, *, is_billed: bool) -> None:
+        if bill.records is None:
+            return
+        call = CallRecord(
+            request_id=str(uuid.uuid4()),
+            at_micros=at_micros,
+            endpoint=charge.model,
+            requester=_text(body.get("user")) or SOMEBODY,
+            client_request_id=charge.client_request_id,
+            usage_context=charge.usage_context,
+            is_streaming=body.get("stream") is True,
+            status=status,
+            usage=usage if is_billed else None,
+            billed_nano_usd=charge.cost_nano if is_billed else 0,
+        )
+        bill.record(call)
+
+    return record
 
 
 def _broken(events: Iterator[bytes], frame: Frame, directives: Directives) -> Iterator[bytes]:

@@ -231,7 +231,42 @@ def test_sigterm_leaves_a_complete_bill_in_the_file(start: Start, tmp_path: Path
 
     assert billed["calls"] == len(billed["by_client_request_id"]) == 5
     assert json.loads(file.read_bytes()) == billed
-    assert list(file.parent.iterdir()) == [file]
+    record = file.with_suffix(".calls.jsonl")
+    assert sorted(file.parent.iterdir()) == [record, file]
+    assert sum(one["billed_nano_usd"] for one in listed_in(record)) == billed["total_nano_usd"]
+
+
+def listed_in(record: Path) -> list[Json]:
+    return [json.loads(line) for line in record.read_text().splitlines()]
+
+
+def test_every_call_is_listed_as_a_platform_does_and_stays_listed_after_a_restart(
+    start: Start, tmp_path: Path
+) -> None:
+    file = tmp_path / "bill.json"
+    chat = {"model": HAIKU, "messages": [{"role": "user", "content": "hi"}], "simulate": ONE_EACH}
+    ours = {"client_request_id": "r#1", "usage_context": {"agent": "bot"}, "stream": True}
+    fails = {**chat, "user": "bob", "simulate": {"status": 429}}
+    for calls in ([{**chat, **ours}, fails], [{**chat, "user": "bob"}]):
+        with start("--bill", str(file)) as (http, process):
+            for asked in calls:
+                http.post("/v1/chat/completions", json=asked)
+            http.close()
+            process.terminate()
+            process.wait(timeout=30)
+
+    listed = listed_in(file.with_suffix(".calls.jsonl"))
+    assert len({one.pop("request_id") for one in listed}) == 3
+    times = [one.pop("at_micros") for one in listed]
+    assert times == sorted(times)
+    billed = {
+        "endpoint": HAIKU, "requester": "somebody", "client_request_id": "r#1",
+        "usage_context": {"agent": "bot"}, "is_streaming": True, "status": 200,
+        "input_tokens": 1, "output_tokens": 1, "billed_nano_usd": 6000,
+    }  # fmt: skip
+    bobs = {"requester": "bob", "client_request_id": "", "usage_context": {}, "is_streaming": False}
+    unbilled = {"input_tokens": None, "output_tokens": None, "billed_nano_usd": 0}
+    assert listed == [billed, {**billed, **bobs, **unbilled, "status": 429}, {**billed, **bobs}]
 
 
 def test_sigkill_leaves_the_bill_of_a_moment_ago(
