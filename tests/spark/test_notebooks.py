@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from spendgate.bootstrap import drain_outbox, open_ledger
+from spendgate.adapters.budget_requests import BudgetRequests
+from spendgate.adapters.stored_policy import Author
+from spendgate.bootstrap import build_admin, drain_outbox, open_ledger, utc_now
 from spendgate.config import Settings
+from spendgate.domain.policy_tables import BUDGETS as BUDGET_TABLE
 from spendgate.domain.table_list import ALL_TABLES
+from spendgate.jobs.table_space import TableSpace
 from tests.contract.conftest import simulator
 from tests.contract.running_app import App, running
 from tests.dashboard_tables import fill_tables, realistic_rows
@@ -55,6 +59,8 @@ def traffic_shown(
     for name in ("spend_events", "decisions"):
         (home / "tables" / name).rename(home / f"unused-{name}")
         (settings.delta_folder / name).rename(home / "tables" / name)
+    # As setup leaves it: what a notebook writes must keep to its constraints.
+    TableSpace(home / "tables").constrain(spark, BUDGET_TABLE)
     _schema_over(spark, home / "tables")
     before = spark.catalog.currentDatabase()
     yield shown, home
@@ -108,6 +114,33 @@ def test_a_budget_and_its_raise_become_rows_that_people_own(
     assert [row.owner for row in rows.values()] == [None, None]  # so that they are people's
 
 
+def test_what_was_asked_for_is_approved_in_a_notebook(spark: SparkSession, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    url = settings.ledger_location
+    ledger = open_ledger(settings)
+    admin = build_admin(settings, ledger)
+    row = {"id": "bots", "scope": {"agent": "*"}, "limit_usd": 10}
+    admin.create(row, Author("ann"))
+    asked = {"budget_id": "bots", "amount_usd": 5, "reason": "a long report", "lasts": "4h"}
+    waiting = BudgetRequests(admin, utc_now).ask(asked, "triage-bot")
+    notebook = NOTEBOOKS / "approve_requests.py"
+
+    looked = run_notebook(notebook, spark, {"ledger": url})
+    filled = {"ledger": url, "request_id": waiting.request_id}
+    mistyped = run_notebook(notebook, spark, {**filled, "decision": "aprove"})
+    decided = run_notebook(notebook, spark, {**filled, "reason": "fine"})
+    again = run_notebook(notebook, spark, {"ledger": url})
+
+    assert [row.request_id for row in looked.tables[0]] == [waiting.request_id]
+    assert "nothing was decided" in looked.lines[0]
+    assert "neither approve nor deny" in mistyped.lines[0]
+    assert [(row.status, row.amount_usd) for row in decided.tables[1]] == [("approved", "5")]
+    assert again.tables == [[]]
+    policy = ledger.policies.policy()
+    ledger.close()
+    assert policy.limit(policy.budgets[0], utc_now()) == 15 * 10**9
+
+
 def test_the_chargeback_report_sums_to_what_was_charged(
     spark: SparkSession, traffic_shown: tuple[Shown, Path]
 ) -> None:
@@ -147,7 +180,7 @@ def test_a_stricter_policy_is_replayed_over_what_happened(
 def test_every_notebook_is_run_here() -> None:
     tested = {
         "quickstart", "explain_a_refusal", "set_and_raise_budgets", "chargeback_report",
-        "reconcile_and_find_bypass", "replay_a_policy",
+        "reconcile_and_find_bypass", "replay_a_policy", "approve_requests",
     }  # fmt: skip
 
     assert {path.stem for path in NOTEBOOKS.glob("*.py")} == tested

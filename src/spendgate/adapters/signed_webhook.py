@@ -77,7 +77,7 @@ def signature_fault(
     expected = signature(key, event_id, int(timestamp), body).encode()
     given = [one.encode("utf-8", "replace") for one in sent.split()[:SIGNATURES_MAX]]
     if not any(hmac.compare_digest(one, expected) for one in given):
-        return SIGNATURE, "no signature is one of our key over these bytes"
+        return SIGNATURE, "no signature is one of our key over these bytes; sign id.timestamp.body"
     if abs(at.timestamp() - int(timestamp)) > TOLERANCE_SECONDS:
         text = f"the request is more than {TOLERANCE_SECONDS} s from our time; sign it when sent"
         return TIMESTAMP, text

@@ -41,6 +41,7 @@ class Place:
 
     status: int = 200
     answer: bytes = b"ok"
+    location: str | None = None
     received: list[Received] = field(default_factory=list[Received])
     port: int = 0
     scheme: str = "http"
@@ -58,6 +59,8 @@ def serve(place: Place, context: ssl.SSLContext | None = None) -> ThreadingHTTPS
             place.received.append(Received(self.path, headers, self.rfile.read(length)))
             self.send_response(place.status)
             self.send_header("content-length", str(len(place.answer)))
+            if place.location is not None:
+                self.send_header("location", place.location)
             self.end_headers()
             self.wfile.write(place.answer)
 

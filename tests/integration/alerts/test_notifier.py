@@ -168,6 +168,17 @@ def test_a_refusing_webhook_isnt_asked_again_for_the_rest(
     assert len(place.received) == 1
 
 
+@pytest.mark.parametrize("status", [301, 303, 307])
+def test_a_redirect_is_not_followed(
+    monkeypatch: pytest.MonkeyPatch, place: Place, other_place: Place, status: int
+) -> None:
+    place.status, place.location = status, f"{other_place.url}/elsewhere"
+
+    assert send(monkeypatch, place.url, kind="webhook") == [f"answers {status}"]
+    assert len(place.received) == 1
+    assert not other_place.received
+
+
 def test_an_event_that_is_refused_by_itself_holds_no_other_up(
     monkeypatch: pytest.MonkeyPatch, place: Place
 ) -> None:
