@@ -83,6 +83,9 @@ class RunningHost:
 
     def start(self) -> None:
         """Start the chores in the background; a call never waits for them."""
+        if self._flushes:
+            # Delta's libraries take a second to import: not while calls are answered.
+            self._sink = open_sink(self._settings)
         chores = (
             ("flush", self._flush, self._settings.flush_seconds),
             ("sweep", self._sweep, self._settings.sweep_seconds),
@@ -160,10 +163,15 @@ class RunningHost:
             _log.warning("%s failed and will be tried again: %s", name, error)
 
     def _flush(self) -> None:
-        chosen = self._settings.host_flushes
-        if self._settings.is_embedded if chosen is None else chosen:
+        if self._flushes:
             self._sink = self._sink or open_sink(self._settings)
             drain_outbox(self.ledger, self._settings, self._sink)
+
+    @property
+    def _flushes(self) -> bool:
+        """Whether this host delivers the outbox; with a shared ledger a job does."""
+        chosen = self._settings.host_flushes
+        return self._settings.is_embedded if chosen is None else chosen
 
     def _sweep(self) -> None:
         self.ledger.sweep(utc_now())

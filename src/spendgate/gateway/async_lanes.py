@@ -24,25 +24,37 @@ from spendgate.gateway.ports import Clock, Ledger
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 QUIET_HOLDS_MAX = 4
-"""Up to so many calls in flight an embedded ledger's transactions (0.2 ms) run on the loop itself;
-waking a thread takes as long again (measured). Beyond, batches are cheaper than both."""
+"""Up to so many calls in flight each transaction of an embedded ledger (0.2 ms) is done where it is
+asked for. Beyond, what comes in one turn of the loop shares one."""
 
 JOBS_MAX = 64
 """Jobs in one transaction: a lone call behind a full batch waits a few milliseconds."""
 
+JOBS_AT_ONCE_MAX = 16
+"""Jobs in one transaction on the loop itself, which serves nobody else for 2 ms then."""
+
+_AWAY = (LedgerUnavailableError, LedgerBrokenError)
+
 
 class AsyncLane(Generic[Job, Answer]):
-    """One batch at a time; all on one event loop."""
+    """One batch at a time; all on one event loop.
+
+    `at_once` does a batch without waiting, or raises LedgerBusyError: then a thread does it. It is
+    done on the loop, because each statement of an embedded ledger gives the interpreter away and a
+    thread gets it back from a busy loop after up to 5 ms only.
+    """
 
     def __init__(
         self,
         do: Callable[[Sequence[Job]], Sequence[Answer]],
         threads: Executor,
         *,
+        at_once: Callable[[Sequence[Job]], Sequence[Answer]] | None = None,
         orphan: Callable[[Job, Answer], None] | None = None,
     ) -> None:
         self._do = do
         self._threads = threads
+        self._at_once = at_once
         self._orphan = orphan
         self._waiting: deque[tuple[Job, asyncio.Future[Answer]]] = deque()
         self._is_working = False
@@ -56,34 +68,49 @@ class AsyncLane(Generic[Job, Answer]):
         return await future
 
     def _begin(self) -> None:
-        loop = asyncio.get_running_loop()
-        count = min(len(self._waiting), JOBS_MAX)
-        batch = [self._waiting.popleft() for _ in range(count)]
         self._is_working = True
-        done = loop.run_in_executor(self._threads, self._outcomes, [job for job, _ in batch])
-        done.add_done_callback(lambda ended: self._deliver(batch, ended))
+        loop = asyncio.get_running_loop()
+        if self._at_once is not None:
+            # Whoever else comes in this turn of the loop shares the transaction.
+            loop.call_soon(self._work_here, self._at_once)
+        else:
+            self._work_in_thread(self._taken(JOBS_MAX))
 
-    def _outcomes(self, jobs: Sequence[Job]) -> Sequence[Answer | Exception]:
+    def _taken(self, most: int) -> "list[tuple[Job, asyncio.Future[Answer]]]":
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
+
+    def _work_here(self, do: Callable[[Sequence[Job]], Sequence[Answer]]) -> None:
+        batch = self._taken(JOBS_AT_ONCE_MAX)
+        jobs = [job for job, _ in batch]
+        answers: Sequence[Answer | Exception] | None = None
         try:
-            return self._do(jobs)
-        except (LedgerUnavailableError, LedgerBrokenError) as error:
-            # Perhaps all was done. One error answers many callers, and each raises its own.
-            return [type(error)(str(error)) for _ in jobs]
-        except Exception as error:  # noqa: BLE001 - a fault of a job; whoever brought it raises it
-            if len(jobs) == 1:
-                return [error]
-        # Nothing of the batch was done; alone, each meets only its own fault.
-        return [answer for job in jobs for answer in self._outcomes([job])]
+            answers = do(jobs)
+        except LedgerBusyError:
+            pass  # nothing was done
+        except _AWAY as error:
+            answers = _told(error, jobs)
+        except Exception:  # noqa: BLE001, S110 - nothing was done; a thread finds out whose fault it is
+            pass
+        if answers is None:
+            self._work_in_thread(batch)
+        else:
+            self._deliver(batch, answers)
+
+    def _work_in_thread(self, batch: "list[tuple[Job, asyncio.Future[Answer]]]") -> None:
+        loop = asyncio.get_running_loop()
+        jobs = [job for job, _ in batch]
+        done = loop.run_in_executor(self._threads, _outcomes, self._do, jobs)
+        done.add_done_callback(lambda ended: self._deliver(batch, ended.result()))
 
     def _deliver(
         self,
-        batch: Sequence[tuple[Job, "asyncio.Future[Answer]"]],
-        ended: "asyncio.Future[Sequence[Answer | Exception]]",
+        batch: "Sequence[tuple[Job, asyncio.Future[Answer]]]",
+        answers: Sequence[Answer | Exception],
     ) -> None:
         self._is_working = False
         if self._waiting:
             self._begin()
-        for (job, future), answer in zip(batch, ended.result(), strict=True):
+        for (job, future), answer in zip(batch, answers, strict=True):
             if isinstance(answer, Exception):
                 if not future.done():
                     future.set_exception(answer)
@@ -91,6 +118,26 @@ class AsyncLane(Generic[Job, Answer]):
                 future.set_result(answer)
             elif self._orphan is not None:
                 self._orphan(job, answer)
+
+
+def _outcomes(
+    do: Callable[[Sequence[Job]], Sequence[Answer]], jobs: Sequence[Job]
+) -> Sequence[Answer | Exception]:
+    """Do a batch; what goes wrong is the answer of those whom it concerns."""
+    try:
+        return do(jobs)
+    except _AWAY as error:
+        return _told(error, jobs)
+    except Exception as error:  # noqa: BLE001 - a fault of a job; whoever brought it raises it
+        if len(jobs) == 1:
+            return [error]
+    # Nothing of the batch was done; alone, each meets only its own fault.
+    return [answer for job in jobs for answer in _outcomes(do, [job])]
+
+
+def _told(error: Exception, jobs: Sequence[object]) -> list[Exception]:
+    """Answer all of a batch, of which perhaps all was done; each raises an error of its own."""
+    return [type(error)(str(error)) for _ in jobs]
 
 
 class AsyncLanes:
@@ -110,9 +157,14 @@ class AsyncLanes:
         self._open_holds = 0
         self._threads = threads
         self._reserves = AsyncLane[ReserveRequest, Verdict](
-            ledger.reserve, threads, orphan=self._release_orphan
+            ledger.reserve,
+            threads,
+            at_once=None if at_once is None else at_once.reserve,
+            orphan=self._release_orphan,
         )
-        self._ends = AsyncLane[HoldEnd, tuple[Position, ...] | None](ends.end, threads)
+        self._ends = AsyncLane[HoldEnd, tuple[Position, ...] | None](
+            ends.end, threads, at_once=None if at_once is None else partial(self._end_here, at_once)
+        )
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -141,7 +193,7 @@ class AsyncLanes:
 
     @property
     def _is_quiet(self) -> bool:
-        """Whether waking another thread would take longer than the transaction itself."""
+        """Whether a transaction of one's own takes no longer than to wait for others."""
         return self._at_once is not None and self._open_holds <= QUIET_HOLDS_MAX
 
     async def _reserved(self, request: ReserveRequest) -> Verdict:
@@ -153,9 +205,16 @@ class AsyncLanes:
 
     async def _ended(self, end: HoldEnd, is_quiet: bool) -> tuple[Position, ...] | None:
         if self._at_once is not None and is_quiet:
-            with suppress(LedgerUnavailableError, LedgerBrokenError):
-                return self._hold_ends.end_at_once(end, self._at_once)
+            with suppress(*_AWAY):
+                (positions,) = self._hold_ends.end_at_once([end], self._at_once)
+                return positions
         return await self._ends.submit(end)
+
+    def _end_here(self, ledger: Ledger, ends: Sequence[HoldEnd]) -> list[tuple[Position, ...]]:
+        try:
+            return self._hold_ends.end_at_once(ends, ledger)
+        except _AWAY as error:
+            raise LedgerBusyError("a thread ends them, or remembers them") from error
 
     async def run(self, work: Callable[[], Answer]) -> Answer:
         """Do it in another thread."""

@@ -43,10 +43,7 @@ class HoldEnds:
         Returns where each one's budgets stand after it, None where the ledger doesn't say.
         """
         found: dict[str, Settled] = {}
-        for verb in Verb:
-            batch = [one for one in ends if one.verb is verb]
-            if not batch:
-                continue
+        for verb, batch in _by_verb(ends):
             try:
                 found.update(_apply(self._ledger, verb, batch))
             except _AWAY as error:
@@ -55,15 +52,21 @@ class HoldEnds:
                 self._late += batch
         return [self._positions(one, found.get(one.settlement.hold_id)) for one in ends]
 
-    def end_at_once(self, end: HoldEnd, ledger: Ledger) -> tuple[Position, ...]:
-        """End one hold by a ledger that doesn't wait.
+    def end_at_once(self, ends: Sequence[HoldEnd], ledger: Ledger) -> list[tuple[Position, ...]]:
+        """End holds by a ledger that doesn't wait.
 
         Raises:
-            LedgerUnavailableError: if it would have to; then `end` does it, also a second time.
+            LedgerUnavailableError, LedgerBrokenError: if it would have to, or can't; then `end`
+                does it, also a second time.
         """
-        found = _apply(ledger, end.verb, [end])
-        moved = _moved_positions(end, found.get(end.settlement.hold_id))
-        return ledger.positions(end.claims) if moved is None else moved
+        found: dict[str, Settled] = {}
+        for verb, batch in _by_verb(ends):
+            found.update(_apply(ledger, verb, batch))
+        moved = [_moved_positions(one, found.get(one.settlement.hold_id)) for one in ends]
+        return [
+            ledger.positions(end.claims) if positions is None else positions
+            for end, positions in zip(ends, moved, strict=True)
+        ]
 
     def end_told(self, end: HoldEnd) -> tuple[Settled, tuple[Position, ...]]:
         """End one hold, and say how and where its budgets stand then, as far as is known.
@@ -93,6 +96,11 @@ class HoldEnds:
             return self._ledger.positions(end.claims)
         except _AWAY:
             return None
+
+
+def _by_verb(ends: Sequence[HoldEnd]) -> list[tuple[Verb, list[HoldEnd]]]:
+    batches = [(verb, [one for one in ends if one.verb is verb]) for verb in Verb]
+    return [(verb, batch) for verb, batch in batches if batch]
 
 
 def _moved_positions(end: HoldEnd, settled: Settled | None) -> tuple[Position, ...] | None:

@@ -45,6 +45,8 @@ class StreamedCall:
         self._is_closed_for_client = False
         self._has_sent = False
         self._first: Sequence[StreamChunk] = ()
+        self._rest = b""
+        self._ending: Ending | None = None
         self._failure: Reply | None = None
         self._kept = _KeptStream() if admission.prepared.call.idempotency_key else None
 
@@ -80,8 +82,11 @@ class StreamedCall:
         return ()
 
     async def cut_off(self) -> None:
-        """Give the stream up where nobody will read it on; it is charged in full."""
-        await self._lanes.protected(self._end(CUT_OFF))
+        """Give the stream up where nobody will read it on; it is charged in full.
+
+        Unless its end was read already, which then says what it cost.
+        """
+        await self._lanes.protected(self._end(self._ending or CUT_OFF))
 
     def leave(self) -> None:
         """Say that the client has gone; the driver reads on until the stream is over."""
@@ -95,7 +100,9 @@ class StreamedCall:
         self._stream.close()
 
     async def _next(self) -> list[StreamChunk]:
-        piece = await self._stream.read()
+        if self._ending is not None:
+            return await self._ended(self._ending)
+        piece = await self._read()
         is_lost = isinstance(piece, UpstreamLost)
         chunks = [] if is_lost or piece is None else self._meter.feed(piece)
         self._has_sent = self._has_sent or bool(chunks)
@@ -103,11 +110,24 @@ class StreamedCall:
             self._kept.add(chunks)
         if not (is_lost or piece is None or self._meter.is_over):
             return chunks
-        ending = self._meter.ending(piece if is_lost else None, self._write_ttl)
+        self._ending = self._meter.ending(piece if is_lost else None, self._write_ttl)
         if is_lost and self._is_closed_for_client:
-            ending = CLIENT_LEFT
+            self._ending = CLIENT_LEFT
+        # What can be read goes out before the money is settled.
+        return chunks or await self._ended(self._ending)
+
+    async def _read(self) -> bytes | UpstreamLost | None:
+        """Return the next bytes; of what comes first, the first event alone, which others await."""
+        piece: bytes | UpstreamLost | None = self._rest or await self._stream.read()
+        self._rest = b""
+        if isinstance(piece, bytes) and not self._has_sent:
+            first, end, self._rest = piece.partition(b"\n\n")
+            piece = first + end
+        return piece
+
+    async def _ended(self, ending: Ending) -> list[StreamChunk]:
         note = await self._lanes.protected(self._end(ending))
-        return chunks if note is None else [*chunks, *self._last(ending, note)]
+        return [] if note is None else self._last(ending, note)
 
     @property
     def _write_ttl(self) -> str | None:

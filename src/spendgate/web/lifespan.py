@@ -1,6 +1,7 @@
 """Start and end of one server process."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -44,6 +45,8 @@ class Lifespan:
         except SpendgateError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
+        gc.collect()
+        gc.freeze()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         if self._finish is not None:

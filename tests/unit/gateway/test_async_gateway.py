@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.domain.decision import Granted
-from spendgate.errors import LedgerUnavailableError
+from spendgate.errors import LedgerBrokenError, LedgerBusyError, LedgerUnavailableError
 from spendgate.gateway.admission import Incoming
 from spendgate.gateway.async_gateway import AsyncGateway
 from spendgate.gateway.ports import UpstreamLost
@@ -41,6 +42,7 @@ class SlowUpstream:
         self.go = asyncio.Event()
         self.in_flight = 0
         self.threads_most = 0
+        self.words: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": {"content": "a"}}]}]
 
     async def call(self, route: str, body: Mapping[str, object]) -> Any:
         self.in_flight += 1
@@ -49,16 +51,18 @@ class SlowUpstream:
         return self._answer()
 
     async def stream(self, route: str, body: Mapping[str, object]) -> Any:
-        return SlowStream(self.go)
+        return SlowStream(self.go, self.words)
 
     async def close(self) -> None:
         """Nothing to close."""
 
 
 class SlowStream:
-    def __init__(self, go: asyncio.Event) -> None:
-        words = [{"choices": [{"index": 0, "delta": {"content": "a"}}]}]
-        self._pieces = [b"data: " + json.dumps(one).encode() + b"\n\n" for one in words]
+    def __init__(self, go: asyncio.Event, words: list[dict[str, Any]]) -> None:
+        events = [b"data: " + json.dumps(one).encode() + b"\n\n" for one in words]
+        # What follows the first comes together, with the end mark.
+        rest = [b"".join([*events[1:], b"data: [DONE]\n\n"])] if len(events) > 1 else []
+        self._pieces = [*events[:1], *rest]
         self._go = go
         self.is_closed = asyncio.Event()
 
@@ -137,36 +141,37 @@ def test_two_thousand_calls_are_in_flight_and_no_thread_is_held(
     assert opened.ledger.audit().problems == ()
 
 
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many requests each transaction of a ledger has taken."""
+    sizes: list[int] = []
+    reserve = SqliteLedger.reserve
+
+    def counted(ledger: SqliteLedger, requests: Any) -> Any:
+        sizes.append(len(requests))
+        return reserve(ledger, requests)
+
+    monkeypatch.setattr(SqliteLedger, "reserve", counted)
+    return sizes
+
+
 def test_calls_that_are_in_flight_together_share_transactions(
-    gate: Callable[..., Any], on_loop: Any
+    gate: Callable[..., Any], on_loop: Any, batches: list[int]
 ) -> None:
     opened = gate()
-    batches: list[int] = []
-    reserve = opened.ledger.reserve
-    opened.failing.reserve = lambda requests: batches.append(len(requests)) or reserve(requests)
 
-    async def scenario(gateway: AsyncGateway, upstream: SlowUpstream) -> list[Reply]:
-        calls = asyncio.gather(*(gateway.handle(asked()) for _ in range(60)))
-        await until(lambda: upstream.in_flight == 60)
-        upstream.go.set()
-        return list(await calls)
-
-    replies = on_loop(opened, scenario)
+    replies = on_loop(opened, together(60))
 
     assert [reply.status for reply in replies] == [200] * 60
     assert max(batches) > 1
 
 
-def test_a_burst_shares_transactions_and_never_passes_the_limit(
+def test_a_burst_never_passes_the_limit(
     gate: Callable[..., Any],
     budget: Callable[..., Any],
     on_loop: Any,
-    request: pytest.FixtureRequest,
 ) -> None:
     opened = gate(budget(limit_usd="0.005"), held_wait_seconds=60.0)
-    batches: list[int] = []
-    reserve = opened.ledger.reserve
-    opened.failing.reserve = lambda requests: batches.append(len(requests)) or reserve(requests)
 
     async def scenario(gateway: AsyncGateway, upstream: SlowUpstream) -> list[Reply]:
         upstream.go.set()
@@ -178,8 +183,6 @@ def test_a_burst_shares_transactions_and_never_passes_the_limit(
     assert opened.spent_nano == paid * USED_NANO <= 5_000_000
     assert opened.held_nano == 0
     assert paid >= 20
-    if "threads" in request.node.name:  # what is answered at once waits for nobody to share with
-        assert max(batches) > 1
 
 
 def test_a_wait_for_held_money_holds_no_thread_and_is_woken(
@@ -268,7 +271,7 @@ def test_a_ledger_that_is_away_refuses_each_call_of_a_batch_with_its_own_error(
 
     opened.failing.reserve = away
     impatient = opened.ledger.at_once()
-    opened.ledger.at_once = lambda: _Away(impatient)
+    opened.ledger.at_once = lambda: _Faulty(impatient, reserve=LedgerUnavailableError("it is away"))
 
     async def scenario(gateway: AsyncGateway, upstream: SlowUpstream) -> list[Reply]:
         upstream.go.set()
@@ -279,46 +282,125 @@ def test_a_ledger_that_is_away_refuses_each_call_of_a_batch_with_its_own_error(
     assert {reply.status for reply in replies} == {503}
 
 
-class _Away:
-    """A ledger that can't be reached."""
+@pytest.mark.parametrize("error", [LedgerBusyError, LedgerUnavailableError, LedgerBrokenError])
+def test_ends_that_a_ledger_cant_take_at_once_are_booked_by_a_thread(
+    gate: Callable[..., Any], on_loop: Any, error: type[Exception]
+) -> None:
+    opened = gate()
+    impatient = opened.ledger.at_once()
+    opened.ledger.at_once = lambda: _Faulty(impatient, settle=error("not now"))
+
+    replies = on_loop(opened, together(20))
+
+    assert {reply.status for reply in replies} == {200}
+    assert (opened.spent_nano, opened.held_nano) == (20 * USED_NANO, 0)
+
+
+def test_a_ledger_that_others_keep_busy_is_asked_by_a_thread(
+    gate: Callable[..., Any], on_loop: Any
+) -> None:
+    opened = gate()
+    impatient = opened.ledger.at_once()
+    opened.ledger.at_once = lambda: _Faulty(impatient, reserve=LedgerBusyError("a moment"))
+
+    replies = on_loop(opened, together(60))
+
+    assert {reply.status for reply in replies} == {200}
+    assert (opened.spent_nano, opened.held_nano) == (60 * USED_NANO, 0)
+
+
+def together(count: int) -> Any:
+    async def scenario(gateway: AsyncGateway, upstream: SlowUpstream) -> list[Reply]:
+        calls = asyncio.gather(*(gateway.handle(asked()) for _ in range(count)))
+        await until(lambda: upstream.in_flight == count)
+        upstream.go.set()
+        return list(await calls)
+
+    return scenario
+
+
+class _Faulty:
+    """A ledger some of whose verbs fail."""
+
+    def __init__(self, ledger: Any, **faults: Exception) -> None:
+        self._ledger = ledger
+        for verb, error in faults.items():
+            setattr(self, verb, self._failing(error))
+
+    def _failing(self, error: Exception) -> Callable[..., Any]:
+        def fail(*_: object) -> Any:
+            raise error
+
+        return fail
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+
+class _OneFaulty:
+    """A ledger that one of the requests is too much for."""
 
     def __init__(self, ledger: Any) -> None:
         self._ledger = ledger
 
     def reserve(self, requests: Any) -> Any:
-        raise LedgerUnavailableError("it is away")
+        if any(one.facts.scopes["user"] == "eve" for one in requests):
+            raise OverflowError("a number that no column takes")
+        return self._ledger.reserve(requests)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
 
 
 def test_a_fault_of_one_job_in_a_batch_is_not_the_others(
-    gate: Callable[..., Any], answer: Any
+    gate: Callable[..., Any], on_loop: Any
 ) -> None:
     opened = gate()
-    reserve = opened.ledger.reserve
+    opened.failing.reserve = _OneFaulty(opened.ledger).reserve
+    impatient = opened.ledger.at_once()
+    opened.ledger.at_once = lambda: _OneFaulty(impatient)
 
-    def faulty(requests: Any) -> Any:
-        if any(one.facts.scopes["user"] == "eve" for one in requests):
-            raise OverflowError("a number that no column takes")
-        return reserve(requests)
-
-    opened.failing.reserve = faulty
-
-    async def scenario() -> list[Any]:
-        upstream = SlowUpstream(answer)
+    async def scenario(gateway: AsyncGateway, upstream: SlowUpstream) -> list[Any]:
+        users = ["alice", "bob", "carol", "dave", "finn", "gus", "eve", "hal"]
+        own = [{"model": "big", "user": user} for user in users]
+        calls = asyncio.gather(
+            *(gateway.handle(asked(custom_inputs=one)) for one in own), return_exceptions=True
+        )
+        await until(lambda: upstream.in_flight == len(users) - 1)
         upstream.go.set()
-        users = ["alice", "eve", "bob", "carol", "dave"]
-        with ThreadPoolExecutor(2) as threads:
-            gateway = opened.gateway.on_event_loop(upstream, threads)
-            own = [{"model": "big", "user": user} for user in users]
-            calls = [gateway.handle(asked(custom_inputs=one)) for one in own]
-            return list(await asyncio.gather(*calls, return_exceptions=True))
+        return list(await calls)
 
-    alice, eve, *others = asyncio.run(scenario())
+    *others, eve, hal = on_loop(opened, scenario)
 
     assert isinstance(eve, OverflowError)
-    assert {reply.status for reply in (alice, *others)} == {200}
+    assert {reply.status for reply in (*others, hal)} == {200}
+
+
+def test_a_stream_that_is_cut_off_when_its_end_was_read_is_charged_what_it_used(
+    gate: Callable[..., Any], on_loop: Any
+) -> None:
+    opened = gate()
+    usage = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
+    said = [
+        {"choices": [{"index": 0, "delta": {"content": "a"}}]},
+        {"choices": [{"index": 0, "delta": {"content": "b"}}]},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": usage},
+    ]
+
+    async def scenario(gateway: AsyncGateway, upstream: SlowUpstream) -> None:
+        upstream.words = said
+        call = await gateway.stream(asked(stream=True))
+        assert isinstance(call, StreamedCall)
+        assert await call.begin() is None
+        await call.read()
+        await call.read()
+        assert opened.held_nano > 0
+        await call.cut_off()
+
+    on_loop(opened, scenario)
+
+    assert (opened.spent_nano, opened.held_nano) == (USED_NANO, 0)
 
 
 def test_a_cut_off_stream_is_charged_in_full(gate: Callable[..., Any], on_loop: Any) -> None:

@@ -115,6 +115,42 @@ def test_money_is_held_while_chunks_come(opened: Any) -> None:
     assert gate.held_nano == 0
 
 
+def test_what_comes_in_one_piece_goes_out_before_its_end_is_booked(opened: Any) -> None:
+    gate = opened(word("a") + word("b") + FINISH + USED + DONE)
+
+    chunks = started(gate)
+    first = next(chunks)
+    second = next(chunks)
+    held = gate.held_nano
+    rest = documents(chunks)
+
+    assert [one["choices"][0]["delta"]["content"] for one in documents([first, second])] == [
+        "a",
+        "b",
+    ]
+    assert held > 0
+    assert rest[-1]["spend"]["cost_usd"] == "0.000135000"
+    assert (gate.spent_nano, gate.held_nano) == (USED_NANO, 0)
+
+
+@pytest.mark.parametrize("on_client_abort", ["drain", "close"])
+def test_a_client_that_leaves_when_the_end_was_read_pays_what_it_used(
+    opened: Any, budget: Any, on_client_abort: str
+) -> None:
+    gate = opened(
+        word("a") + word("b") + FINISH + USED + DONE,
+        budgets=[budget(on_client_abort=on_client_abort)],
+    )
+
+    chunks = started(gate)
+    next(chunks)
+    next(chunks)
+    chunks.close()
+    wait_for_drains()
+
+    assert (gate.spent_nano, gate.held_nano) == (USED_NANO, 0)
+
+
 def test_a_stream_without_usage_is_charged_in_full(opened: Any) -> None:
     gate = opened(word("a"), FINISH, DONE)
 
@@ -212,7 +248,7 @@ def test_a_whole_answer_is_given_the_form_of_a_stream(
     last = more[-1] if wants_usage else first
     assert last["spend"]["cost_usd"] == "0.000135000"
     assert ("usage" in last) == wants_usage
-    assert gate.spent_nano == USED_NANO
+    assert (gate.spent_nano, gate.held_nano) == (USED_NANO, 0)
 
 
 def test_a_refusal_sends_nothing(opened: Any, budget: Any) -> None:
@@ -319,7 +355,7 @@ def test_a_stream_is_kept_for_its_key(opened: Any) -> None:
     assert documents(again.chunks) == first
     assert again.is_replay
     assert len(gate.upstream.bodies) == 1
-    assert gate.spent_nano == USED_NANO
+    assert (gate.spent_nano, gate.held_nano) == (USED_NANO, 0)
 
 
 def test_a_stream_that_broke_or_is_too_long_isnt_kept_for_its_key(opened: Any) -> None:
