@@ -164,7 +164,8 @@ class Settings(BaseSettings):
 
     vacuum_hours: Annotated[int, Field(ge=168, le=24 * 365)] = 168
     """How long files that no table names any more are kept for readers that began before: never
-    below Delta's 7 days; an aggregation that rests longer has to read from the start."""
+    below Delta's 7 days; an aggregation that rests longer has to read from the start. Another
+    number becomes the tables' own property, which stays until it is changed."""
 
     system_catalog: Annotated[str, Field(min_length=1)] = "system"
     """Catalog of the platform's usage and billing tables; another one for copies of them. A home

@@ -2,16 +2,18 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from spendgate.adapters.zerobus_landing import record_of
-from spendgate.bootstrap import open_ledger
+from spendgate.bootstrap import open_ledger, open_sink
+from spendgate.config import Settings
 from spendgate.domain.budget import Budget, Policy
 from spendgate.domain.event import SpendEvent
 from spendgate.domain.landing_table import SPEND_LANDING
@@ -23,6 +25,7 @@ from spendgate.errors import HostError
 from spendgate.jobs import chargeback, maintain, reconcile
 from spendgate.jobs.job_run import JobRun
 from spendgate.transforms.schemas import schema_text
+from tests.ledgers.crashing import ProcessDied
 from tests.spark.aggregate_home import AT, NOW, Home
 
 pytestmark = pytest.mark.spark
@@ -43,9 +46,8 @@ def life_spent(home: Home) -> list[tuple[object, ...]]:
     )
 
 
-def test_retention_removes_what_all_sums_have_and_changes_none(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("spark")
+def test_retention_removes_what_all_sums_have_and_changes_none(tmp_path: Path) -> None:
     home = Home(tmp_path)
     ledger = open_ledger(home.settings)
     ledger.policies.import_policy(POLICY)
@@ -64,13 +66,16 @@ def test_retention_removes_what_all_sums_have_and_changes_none(
     home.aggregate(POLICY)
     hourly, windows, state = home.sums()
 
+    disturb(home, settings)
+
     # The odd one waits to be judged, and what is later waits with it; a lifetime keeps its own.
     first = as_report(maintain.run(run))
-    second = as_report(maintain.run(run))
+    second = as_report(maintain.run(replace(run, settings=longer(settings))))
     left = home.rows("SELECT user_id, count(*) FROM spend_events GROUP BY 1 ORDER BY 1")
     assert (first["problems"], first["tables"]["spend_events"]) == (
-        [], {"files_before": 18, "files_after": 1, "rows_removed": 1}
+        [], {"files_before": 1, "files_after": 1, "rows_removed": 0}
     )  # fmt: skip
+    assert kept_for(home) == "interval 200 hours"
     assert "events from 2025-01-20T12:00:00+00:00 on stay" in first["notes"][0]
     assert left == [("ann", 18), ("bob", 1)]
     assert {one["rows_removed"] for one in second["tables"].values()} == {0}
@@ -101,6 +106,61 @@ def test_retention_removes_what_all_sums_have_and_changes_none(
         since = OLD.replace(day=1, hour=0, minute=0)
         with pytest.raises(HostError, match=r"before 2025-01-20T12:00:00\+00:00 are removed"):
             job.run(replace(run, since=since, until=since.replace(month=2)))
+
+
+def disturb(home: Home, settings: Settings) -> None:
+    """Run it beside a host that writes, then kill it after each of its steps."""
+    with open_sink(settings).sole_flusher() as is_sole:
+        assert is_sole
+        beside = as_report(maintain.run(JobRun(settings, NOW)))
+    assert "a host is writing this home's tables: no row was removed" in beside["notes"][0]
+    assert "spend_events" not in beside["tables"]
+    assert count(home) == 20
+
+    for step, left in (("SET TBLPROPERTIES", 20), ("DELETE FROM", 19), ("OPTIMIZE", 19)):
+        with pytest.raises(ProcessDied):
+            maintain.run(DyingRun(settings, NOW, dies_after=step))
+        assert count(home) == left
+
+
+def count(home: Home) -> int:
+    return int(str(home.rows("SELECT count(*) FROM spend_events")[0][0]))
+
+
+def longer(settings: Settings) -> Settings:
+    return settings.model_copy(update={"vacuum_hours": 200})
+
+
+def kept_for(home: Home) -> str | None:
+    table = DeltaTable(home.settings.delta_folder / SPEND_EVENTS.name)
+    return table.metadata().configuration.get("delta.deletedFileRetentionDuration")
+
+
+class DyingSpark:
+    """A session whose process dies after a statement."""
+
+    def __init__(self, spark: SparkSession, dies_after: str) -> None:
+        self._spark = spark
+        self._dies_after = dies_after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._spark, name)
+
+    def sql(self, text: str, **sources: Any) -> Any:
+        done = self._spark.sql(text, **sources)
+        if self._dies_after in text:
+            raise ProcessDied
+        return done
+
+
+@dataclass(frozen=True)
+class DyingRun(JobRun):
+    """A run that is killed after one of its statements."""
+
+    dies_after: str = ""
+
+    def spark(self) -> SparkSession:
+        return DyingSpark(JobRun.spark(self), self.dies_after)  # type: ignore[return-value]  # as far as it is used
 
 
 def as_report(report: Any) -> dict[str, Any]:

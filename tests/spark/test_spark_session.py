@@ -70,7 +70,7 @@ def test_the_jobs_run_on_spark_connect_too(tmp_path: Path) -> None:
 
     run = subprocess.run(
         [sys.executable, str(CONNECT_RUN), str(tmp_path)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
 
     assert run.returncode == 0, run.stderr[-3000:]
@@ -79,17 +79,27 @@ def test_the_jobs_run_on_spark_connect_too(tmp_path: Path) -> None:
     first, second = json.loads((tmp_path / "synced.json").read_text())
     assert [one["row"] for one in first["changes"]] == ["budget life"]
     assert (second["changes"], second["kept"], second["price_rows_to_table"]) == ([], 1, 0)
-    report, found = json.loads((tmp_path / "drained.json").read_text())
-    assert report == {"job": "drain", "batches": 1, "events": 1, "decisions": 1}
-    assert [row["event_id"] for row in found["spend_events"]] == ["a1:1"]
-    assert found["spend_events"][0]["tags"] == {"a": "b"}
+    reports, found = json.loads((tmp_path / "drained.json").read_text())
+    nothing = {"job": "drain", "batches": 0, "events": 0, "decisions": 0}
+    assert reports == [
+        {"job": "drain", "batches": 1, "events": 1, "decisions": 1},
+        {**nothing, "landed_batches": 1},
+        {**nothing, "landed_batches": 0},
+    ]
+    assert sorted(row["event_id"] for row in found["spend_events"]) == ["a1:1", "ahead:1"]
+    assert {tuple(row["tags"].items()) for row in found["spend_events"]} == {(("a", "b"),)}
     assert [row["decision_id"] for row in found["decisions"]] == ["d1"]
     told, billed, rows = json.loads((tmp_path / "billed.json").read_text())
     assert (told["alerts_new"], "problems" in told) == (1, False)
-    assert (billed["total_usd"], billed["problems"]) == ("0.000000005", [])
+    assert (billed["total_usd"], billed["problems"]) == ("0.000000010", [])
     assert [Path(one).exists() for one in billed["files"]] == [True, True]
-    assert rows == [{"ChargeClass": "Correction", "BilledCost": "5E-9"}]
+    assert rows == [{"ChargeClass": "Correction", "BilledCost": "1.0E-8"}]
     report = json.loads((tmp_path / "reconciled.json").read_text())
     assert report["bypass"]["payers"] == {"user:bob": {"requests": 1, "usd": "0.001000000"}}
     assert (report["bypass"]["charged"], report["hours"]) == (1, {"open": 1})
     assert "problems" not in report
+    kept = json.loads((tmp_path / "maintained.json").read_text())
+    assert kept["problems"] == []
+    assert {name: one["rows_removed"] for name, one in kept["tables"].items()} == {
+        "spend_events": 2, "spend_landing": 3, "spend_hourly": 0, "window_spend": 0,
+    }  # fmt: skip

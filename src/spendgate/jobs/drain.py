@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import drain_outbox
+from spendgate.errors import HostError, SinkUnavailableError
 from spendgate.gateway.drain import flush_outbox
 from spendgate.jobs.job_run import JobRun, Report
 
@@ -34,6 +35,10 @@ def _drained_by_spark(run: JobRun, ledger: StoredLedger) -> Mapping[str, object]
     sink = SparkSink(run.spark(), run.space)
     sink.create_tables()
     limit = run.settings.drain_events_max
-    landed = merge_landing(run)
-    delivered = asdict(flush_outbox(ledger.outbox, sink, ledger.ledger_id, limit))
-    return delivered if landed is None else {**delivered, "landed_batches": landed}
+    try:
+        landed = merge_landing(run)
+        merged = {} if landed is None else {"landed_batches": landed}
+    except (HostError, SinkUnavailableError) as error:
+        # The outbox has all that landed, so it doesn't wait for it.
+        merged = {"problems": [f"landing table: {error}"]}
+    return {**asdict(flush_outbox(ledger.outbox, sink, ledger.ledger_id, limit)), **merged}

@@ -47,6 +47,9 @@ from spendgate.transforms.time_range import HOUR_SECONDS, hour_ranges
 
 FILE_BYTES_MIN = 16 * 1024 * 1024
 """Mean size from which files are large enough to be left alone."""
+DEAD_FILE_HOURS = 168
+"""How long Delta keeps files that no table names, where the table doesn't say."""
+_KEPT_FOR = "delta.deletedFileRetentionDuration"
 _SCRIPT = "maintain"
 
 
@@ -143,7 +146,16 @@ class _Upkeep:
         folder = None if self.space.folder is None else self.space.folder / table.name
         live = self.files[table.name]["files_after"]
         if folder is None or sum(1 for _ in folder.glob("*.parquet")) > live:
-            self._sql("vacuum", table, hours=str(self.run.settings.vacuum_hours))
+            self._keep_dead_files(table)
+            self._sql("vacuum", table)
+
+    def _keep_dead_files(self, table: Table) -> None:
+        """Let the table say how long; at the default its own word holds, or else Delta's."""
+        hours = self.run.settings.vacuum_hours
+        wanted = f"interval {hours} hours"
+        known = self._sql("files", table)[0]["properties"].get(_KEPT_FOR)  # one row per table
+        if hours != DEAD_FILE_HOURS and known != wanted:
+            self._sql("set_property", table, property=_KEPT_FOR, value=wanted)
 
     def _files(self, table: Table) -> tuple[int, int]:
         row = self._sql("files", table)[0]  # one row per table

@@ -5,9 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from deltalake import write_deltalake
 
+from spendgate.adapters.event_rows import event_table
 from spendgate.bootstrap import open_ledger
 from spendgate.config import Settings
+from spendgate.domain.retention import FILES_MIN
 from spendgate.errors import HostError, JobFailedError
 from spendgate.jobs import job_list
 from spendgate.jobs.entry import main
@@ -40,6 +43,29 @@ def test_a_setting_may_be_given_as_an_argument(
     assert json.loads(capsys.readouterr().out)["older_than"] == "2026-03-09T00:00:00+00:00"
     with pytest.raises(HostError, match="ledger_retention_seconds"):
         main(["maintain", *given, "--set", "ledger_retention_seconds=soon"])
+
+
+def test_files_cant_be_kept_for_less_than_delta_keeps_them(home: Path) -> None:
+    with pytest.raises(HostError, match=r"vacuum_hours: .*greater than or equal to 168"):
+        main(["maintain", "--home", str(home), "--set", "vacuum_hours=24"])
+
+
+def test_without_java_maintain_does_the_rest_and_fails_only_if_rows_were_to_go(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_deltalake(home / "delta" / "spend_events", event_table([]))
+    for number in range(FILES_MIN):
+        (home / "delta" / "spend_events" / f"{number}.parquet").touch()
+    monkeypatch.setenv("JAVA_HOME", str(home))
+    given = ["maintain", "--home", str(home), "--as-of", "2026-03-10"]
+
+    main(given)
+
+    report = json.loads(capsys.readouterr().out)
+    assert (report["holds_removed"], report["problems"]) == (0, [])
+    assert report["notes"][0].startswith("tables: Spark needs Java and found none; install Java")
+    with pytest.raises(JobFailedError, match="Spark needs Java and found none"):
+        main([*given, "--set", "events_retention_days=400"])
 
 
 def test_a_report_with_problems_ends_the_job_as_failed(
