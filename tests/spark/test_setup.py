@@ -30,8 +30,9 @@ from spendgate.jobs import setup
 from spendgate.jobs.aggregate import run_job
 from spendgate.jobs.job_list import run_named
 from spendgate.jobs.job_run import JobRun
+from spendgate.jobs.spark_sink import SparkSink
 from spendgate.jobs.table_space import TableSpace
-from spendgate.transforms.schemas import schema_text
+from tests.spark.test_schema_evolution import CREATED
 
 pytestmark = pytest.mark.spark
 
@@ -143,16 +144,16 @@ def test_the_jobs_run_over_a_catalog_and_its_functions_answer(
 ) -> None:
     with pytest.raises(HostError, match=r"SCHEMA_NOT_FOUND.*run the job setup"):
         run_named("aggregate", catalog)
+    spark.sql("CREATE SCHEMA spark_catalog.spend_test")
+    released = CREATED["spend_events"]
+    spark.sql(released.replace("$target", catalog.space.name(SPEND_EVENTS)))
     report = run_named("setup", catalog)
     assert report["views_and_functions"] == ["budget_remaining", "budget_status", "spend_daily"]
+    assert report["columns_added"] == {"spend_events": ADDED}
     now = datetime.now(UTC)
     facts = replace(FACTS, occurred_at=now)
-    events = [replace(event(n), facts=facts, recorded_at=now) for n in (1, 2)]
-    table = "spark_catalog.spend_test.spend_events"
-    rows = event_table(events).to_pylist(maps_as_pydicts="strict")
-    values = [tuple(row[name] for name in SPEND_EVENTS.column_names) for row in rows]
-    frame = spark.createDataFrame(values, schema_text(SPEND_EVENTS))
-    frame.write.format("delta").mode("append").saveAsTable(table)
+    events = tuple(replace(event(n), facts=facts, recorded_at=now) for n in (1, 2))
+    SparkSink(spark, catalog.space).append("l", EventBatch(1, events, ()))
 
     made = run_job(replace(catalog, as_of=now))
     repeated = run_job(replace(catalog, as_of=now))
@@ -169,7 +170,8 @@ def test_the_jobs_run_over_a_catalog_and_its_functions_answer(
     assert [tuple(one) for one in daily.collect()] == [(now.date(), "bot", 2, Decimal(2))]
     assert TableSpace(catalog="main").is_unity
     assert not catalog.space.is_unity
-    assert [one.partition(":")[0] for one in report["notes"]] == ["spend_metrics"]
+    notes: list[str] = report["notes"]  # type: ignore[assignment]  # plain JSON
+    assert [one.partition(":")[0] for one in notes] == ["spend_metrics"]
     show_metrics(spark, catalog.space)
 
 

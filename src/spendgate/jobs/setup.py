@@ -29,7 +29,8 @@ def run(run: JobRun, checks: Sequence[SetupCheck] = ()) -> Report:
     """
     spark = run.spark()
     report: dict[str, object] = {"job": "setup", **make_tables(spark, run.space)}
-    problems = [problem for check in checks for problem in check(spark, run)]
+    problems = [str(one) for one in _listed(report.pop("problems"))]
+    problems += [problem for check in checks for problem in check(spark, run)]
     if not has_ledger(run.settings):
         report["seeds"] = "there is no ledger yet: sync_policies brings budgets and prices in"
     else:
@@ -50,12 +51,15 @@ def make_tables(spark: SparkSession, space: TableSpace) -> dict[str, object]:
     created: list[str] = []
     columns: dict[str, list[str]] = {}
     constraints: dict[str, list[str]] = {}
+    problems: list[str] = []
     for table in ALL_TABLES:
         if space.create(spark, table):
             created.append(table.name)
         elif added := space.evolve(spark, table):
             columns[table.name] = added
-        if added := space.constrain(spark, table):
+        added, violated = space.constrain(spark, table)
+        problems += violated
+        if added:
             constraints[table.name] = added
     views = space.create_views(spark) if space.catalog is not None else []
     metric_views, notes = space.create_metric_views(spark)
@@ -65,6 +69,7 @@ def make_tables(spark: SparkSession, space: TableSpace) -> dict[str, object]:
         "constraints_added": constraints,
         "views_and_functions": sorted([*views, *metric_views]),
         **({"notes": notes} if notes else {}),
+        "problems": problems,
     }
 
 

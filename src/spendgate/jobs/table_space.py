@@ -29,6 +29,7 @@ CONSTRAINT = "delta.constraints."
 _METRICS_UNKNOWN = ("PARSE_SYNTAX_ERROR", "INVALID_METRIC_VIEW_YAML", "UNSUPPORTED_FEATURE")
 """What a runtime says that knows no metric views, or an older form of them."""
 _SAID_MAX = 200
+_ROWS_VIOLATE = "DELTA_NEW_CHECK_CONSTRAINT_VIOLATION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,11 @@ class TableSpace:
         spark.sql(text.replace(CREATE, "CREATE OR REPLACE TABLE", 1))
         return True
 
-    def constrain(self, spark: SparkSession, table: Table) -> list[str]:
+    def constrain(self, spark: SparkSession, table: Table) -> tuple[list[str], list[str]]:
         """Add the CHECK constraints that a table lacks.
 
         Returns:
-            those added.
+            those added, and the problem of each that the table's rows don't keep to.
         """
         rows = spark.sql(f"SHOW TBLPROPERTIES {self.name(table)}").collect()  # a few dozen at most
         known = {row["key"].removeprefix(CONSTRAINT).lower() for row in rows}
@@ -109,9 +110,21 @@ class TableSpace:
             for name, text in check_statements(table, self.name(table)).items()
             if name not in known
         }
-        for text in lacking.values():
-            spark.sql(text)
-        return sorted(lacking)
+        added: list[str] = []
+        problems: list[str] = []
+        for name, text in sorted(lacking.items()):
+            try:
+                spark.sql(text)
+                added.append(name)
+            except Exception as error:
+                if _ROWS_VIOLATE not in str(error):
+                    raise
+                check = " ".join(text.partition("CHECK ")[2].split())
+                problems.append(
+                    f"{table.name}: some rows don't keep to the constraint {name} {check}; correct "
+                    "them, then run setup again"
+                )
+        return added, problems
 
     def create_views(self, spark: SparkSession) -> list[str]:
         """Create views and functions: in the schema, or for this session over a folder's tables."""
