@@ -1,6 +1,7 @@
 """A period charged back: exact to the nano-dollar, in FOCUS's terms, once per version."""
 
 import csv
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,8 +17,9 @@ from pyspark.sql import SparkSession
 
 from spendgate.adapters.delta_query import query_rows
 from spendgate.adapters.delta_sink import DeltaSink
-from spendgate.bootstrap import open_ledger, open_price_book
+from spendgate.bootstrap import drain_outbox, open_ledger, open_price_book
 from spendgate.config import Settings
+from spendgate.domain.adjustment import Adjustment, Booking
 from spendgate.domain.allocation import allocate
 from spendgate.domain.budget import Policy
 from spendgate.domain.event import CallFacts, Charge, SpendEvent
@@ -266,3 +268,23 @@ def test_a_period_that_cant_be_billed_is_refused(tmp_path: Path, until: datetime
 
     with pytest.raises(HostError, match=r"whole hour|isn't after"):
         chargeback.run(run)
+
+
+@pytest.mark.usefixtures("spark")
+def test_a_table_that_isnt_there_is_a_note_only_while_nothing_was_charged(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    run, ledger = JobRun(settings, NOW), open_ledger(settings)
+
+    assert chargeback.run(run)["note"] == "there is no spend_events table yet: no call was charged"
+
+    facts = CallFacts(1, AT, {"user": "ann"}, MODEL, MODEL, "s", "global", "v", "allow", ())
+    ledger.adjust([Adjustment("a", "f", Booking(5, (), facts, Charge()), "ann", "why", AT)])
+    assert chargeback.run(run)["problems"] == [
+        "there is no spend_events table yet, and events wait for it: run drain"
+    ]
+
+    drain_outbox(ledger, settings)
+    ledger.close()
+    shutil.rmtree(settings.delta_folder / "spend_events")
+    (lost,) = chargeback.run(run)["problems"]  # type: ignore[misc]  # plain JSON
+    assert lost.startswith("there is no spend_events table, but the ledger's events were delivered")

@@ -139,6 +139,13 @@ def test_what_was_streamed_and_what_the_outbox_delivers_is_there_once_whichever_
     assert (report["landed_batches"], report["events"]) == (1, 2)
     assert (again["landed_batches"], again["events"]) == (1, 1)
     assert case.rows(SPEND_EVENTS) == ["ahead:1", "both:1", "drained:1", "next:1"]
+    # Without a place to remember what was read, the outbox is delivered all the same.
+    case.book("last")
+    alone = drain.run(case.run)
+    assert alone["events"] == 1
+    (problem,) = alone["problems"]  # type: ignore[misc]  # plain JSON
+    assert problem.startswith("landing table: tables of a catalog need --volume")
+    assert "last:1" in case.rows(SPEND_EVENTS)
     # Either way it is the same row.
     events = case.run.space.read(case.spark, SPEND_EVENTS)
     shown = [row.asDict() for row in events.orderBy("event_id").collect()]

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spendgate.adapters.chargeback_hook import Statement, Tenant, send_statement
 from spendgate.adapters.focus_files import write_focus
 from spendgate.adapters.statements import statements
+from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_price_book, utc_now
 from spendgate.config import Settings
 from spendgate.domain.chargeback import (
@@ -29,14 +30,13 @@ from spendgate.domain.chargeback import (
 )
 from spendgate.domain.chargeback_tables import CHARGEBACKS, CHARGES
 from spendgate.domain.notifier import NotifierKind, NotifierSpec
-from spendgate.domain.quarantine_table import SPEND_QUARANTINE
 from spendgate.domain.table import INT, MONEY_SUM, SPEND_EVENTS, STRING, TIMESTAMP, Table
 from spendgate.errors import HostError
+from spendgate.jobs.counted_events import counted_events
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.retained import refuse_before_retained
 from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.charges import RATES_SCHEMA, charges, rate_rows
-from spendgate.transforms.quarantine import countable
 from spendgate.transforms.schemas import quoted_text, schema_text
 
 EXPORT_ROWS_MAX = 2_000_000
@@ -65,13 +65,15 @@ def run(run: JobRun) -> Report:
     spark, space = run.spark(), run.space
     report: dict[str, object] = {"job": "chargeback", "period": period.name}
     if not space.exists(spark, SPEND_EVENTS):
-        return report | {"note": "there is no spend_events table yet: no call was charged"}
+        with run.opened_ledger() as ledger:
+            return {**report, **_without_events(ledger)}
     refuse_before_retained(spark, space, period.start, "this period's bill")
     with run.opened_ledger() as ledger:
         prices = open_price_book(run.settings, ledger).rows
         notifiers = ledger.policies.policy().notifiers
         ledger_id = ledger.ledger_id
-    events = _within(_countable(spark, space, run.as_of), "occurred_at", period)
+    counted = counted_events(spark, space, space.read(spark, SPEND_EVENTS), run.as_of)
+    events = _within(counted, "occurred_at", period)
     rates = spark.createDataFrame(rate_rows(prices), RATES_SCHEMA)
     _replace(spark, space, charges(events, rates), period)
     made = _within(space.read(spark, CHARGES), "hour", period)
@@ -97,6 +99,17 @@ def run(run: JobRun) -> Report:
     }
 
 
+def _without_events(ledger: StoredLedger) -> Report:
+    """Say why no table of events is there: nothing charged, nothing delivered, or it is lost."""
+    name = SPEND_EVENTS.name
+    if not ledger.outbox.latest_events(1):
+        return {"note": f"there is no {name} table yet: no call was charged"}
+    if ledger.outbox.state().waiting_events:
+        return {"problems": [f"there is no {name} table yet, and events wait for it: run drain"]}
+    what = f"there is no {name} table, but the ledger's events were delivered to one"
+    return {"problems": [f"{what}: restore it, or name the place where it is"]}
+
+
 def focus_frame(spark: SparkSession, made: DataFrame, settings: Settings) -> DataFrame:
     """Return rows of `charges` as FOCUS 1.3."""
     return spark.sql(_focus_sql(settings), source=made)
@@ -112,15 +125,6 @@ def _focus_sql(settings: Settings) -> str:
         workspace_id=text(settings.focus_workspace_id),
         cloud=text(settings.focus_cloud),
     )
-
-
-def _countable(spark: SparkSession, space: TableSpace, as_of: datetime) -> DataFrame:
-    """Return the events that all sums count: not those in quarantine."""
-    events = space.read(spark, SPEND_EVENTS)
-    accepted: DataFrame | None = None
-    if space.exists(spark, SPEND_QUARANTINE):
-        accepted = space.read(spark, SPEND_QUARANTINE).where("accepted_by IS NOT NULL")
-    return countable(events, as_of, accepted)
 
 
 def _within(frame: DataFrame, column: str, period: Period) -> DataFrame:

@@ -35,6 +35,7 @@ from spendgate.gateway.reconciling import (
     payers_of,
     price_of,
 )
+from spendgate.jobs.counted_events import counted_events
 from spendgate.jobs.findings import BYPASS_SCHEMA, Findings, seen_calls, seen_held
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.retained import refuse_before_retained
@@ -253,7 +254,7 @@ class _Reconciliation:
     def _compare(self, calls: DataFrame | None, found: Findings, workspaces: Sequence[str]) -> None:
         spark, since, until = self._spark, self._since, self._until
         events = self._events().where(~F.coalesce("upstream", F.lit("")).isin(*self._elsewhere()))
-        ours = our_spend(events, since, until)
+        ours = our_spend(counted_events(spark, self._space, events, self._run.as_of), since, until)
         endpoints = sorted({*self._book.models(), *_values(ours, "endpoint")})
         bill = self._bill(endpoints, workspaces)
         counted = spark.createDataFrame(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from string import Template
 
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from spendgate.adapters.statements import statements
@@ -34,6 +34,7 @@ from spendgate.domain.table import (
 from spendgate.domain.table_list import ALL_TABLES, SINK_TABLES
 from spendgate.domain.window import WindowKind
 from spendgate.errors import HostError
+from spendgate.jobs.counted_events import counted_events
 from spendgate.jobs.event_rounds import is_within
 from spendgate.jobs.job_run import JobRun
 from spendgate.jobs.retained import EVENTS_FROM, WINDOWS_FROM, Retained, read_retained
@@ -41,7 +42,6 @@ from spendgate.jobs.round_log import read_log
 from spendgate.jobs.spark_sink import again_on_conflict, is_sparks, spark_message, time_literal
 from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.hourly_spend import hour_of, hourly_spend
-from spendgate.transforms.quarantine import countable
 from spendgate.transforms.schemas import quoted_text
 from spendgate.transforms.time_range import HOUR_SECONDS, hour_ranges
 
@@ -229,13 +229,9 @@ class _Upkeep:
         """Tell whether the rollup has another idea of some hours than their events."""
         ranges = [(int(since.timestamp()), int(before.timestamp()))]
         events = self.space.read(self.spark, SPEND_EVENTS).where(is_within("occurred_at", ranges))
-        accepted: DataFrame | None = None
-        if self.space.exists(self.spark, SPEND_QUARANTINE):
-            accepted = self.space.read(self.spark, SPEND_QUARANTINE).where(
-                "accepted_by IS NOT NULL"
-            )
+        counted = counted_events(self.spark, self.space, events, self.run.as_of)
         columns = (*SPEND_HOURLY.key, "requests", "cost_usd")
-        sums = hourly_spend(countable(events, self.run.as_of, accepted)).select(*columns)
+        sums = hourly_spend(counted).select(*columns)
         known = self.space.read(self.spark, SPEND_HOURLY).where(is_within("hour", ranges))
         return not sums.exceptAll(known.select(*columns)).isEmpty()
 
