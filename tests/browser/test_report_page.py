@@ -127,9 +127,10 @@ def test_the_report_asks_nothing_of_the_network(watched: Watched, report: Path) 
 
 
 def test_an_empty_workspace_draws_and_says_what_is_missing(
-    watched: Watched, tmp_path: Path, chromium: str
+    watched: Watched, tmp_path: Path, chromium: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     watched.page.goto(_drawn(tmp_path / "home").as_uri())
+    assert "there are no tables in" in capsys.readouterr().err
 
     for name in PAGES:
         _open(watched.page, name)

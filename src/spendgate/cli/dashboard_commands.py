@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from spendgate.bootstrap import utc_now
-from spendgate.cli.console import say
+from spendgate.cli.console import note, say
 from spendgate.cli.options import Home, parse_start, settings_from
 from spendgate.dashboard.document import dashboard_document, document_text
 from spendgate.dashboard.lint import problems
@@ -54,7 +54,7 @@ def check(
 ) -> None:
     """Check a dashboard's file for what would break a widget; exits 1 if something is wrong."""
     found = problems(read_dashboard(file))
-    for line in found:
+    for line in found or (f"{file}: no problem found",):
         say(line)
     if found:
         raise typer.Exit(FAILED)
@@ -86,6 +86,8 @@ def render(
     found = problems(document)
     if found:
         raise HostError(f"the dashboard has {len(found)} problems; the first: {found[0]}")
+    if not settings.delta_folder.is_dir():
+        note(f"there are no tables in {settings.delta_folder} yet: the report will be empty")
     now = utc_now()
     period = None if since is None else (parse_start(since, now).date(), now.date())
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,10 @@ def problems(document: Mapping[str, object], columns: Columns | None = None) -> 
     """
     datasets = {str(one.get("name")): one for one in _objects(document.get("datasets"))}
     pages = _objects(document.get("pages"))
-    found = [*_dataset_problems(document), *_name_problems(pages)]
+    found = [
+        f"it has no {key}" for key in ("datasets", "pages") if not json_list(document.get(key))
+    ]
+    found += [*_dataset_problems(document), *_name_problems(pages)]
     for page in pages:
         name = str(page.get("name"))
         found += _page_problems(page)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from spendgate.cli import main
 from spendgate.dashboard.document import dashboard_document, document_text
 from spendgate.dashboard.lint import problems
 
@@ -195,3 +196,23 @@ def test_a_column_that_a_dataset_does_not_return_is_found(document: dict[str, An
 
 def test_a_document_of_other_json_is_no_crash() -> None:
     assert problems({"datasets": 3, "pages": [{"layout": [{"widget": []}]}]}) != []
+
+
+def test_other_json_is_no_dashboard_without_a_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    budget = tmp_path / "budget.json"
+    budget.write_text('{"id": "bots", "scope": {"agent": "*"}}')
+
+    codes = [_checked(budget), _checked(ROOT / "resources" / "spend.lvdash.json")]
+
+    assert codes == [1, 0]
+    said = capsys.readouterr().out
+    assert "it has no datasets\nit has no pages\n" in said
+    assert "no problem found" in said
+
+
+def _checked(file: Path) -> object:
+    with pytest.raises(SystemExit) as ended:
+        main(["dashboard", "check", str(file)])
+    return ended.value.code
