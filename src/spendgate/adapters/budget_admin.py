@@ -38,6 +38,8 @@ PEOPLE = "people"
 """The owner of rows made here; the policy file never overwrites them."""
 ROUNDS_MAX = 10
 NAMES_SHOWN_MAX = 10
+VALUES_MAX = 1000
+"""Values of one wildcard that an answer lists: a crowd of sessions has hundreds of thousands."""
 Result = TypeVar("Result")
 _READ_ONLY = ("source", "limit_now_usd", "raises", "etag")
 """Keys that are shown besides a budget's own, so that what was read can be written back."""
@@ -79,13 +81,13 @@ class BudgetAdmin:
     def state(self, budget_id: str) -> list[dict[str, object]]:
         """Return where a budget stands in its current window, one entry per value of its scope.
 
+        Of a wildcard the dearest `VALUES_MAX` values.
+
         Raises:
             NotThereError: if there is none of this name.
         """
         existing(self._ledger.policies.policy(), budget_id)
-        return [
-            one for one in standing(self._ledger, self._clock()) if one["budget_id"] == budget_id
-        ]
+        return standing(self._ledger, self._clock(), budget_id=budget_id, values_max=VALUES_MAX)
 
     def create(self, row: Mapping[str, object], author: Author) -> Changed:
         """Add a budget.

@@ -1,5 +1,6 @@
 """Where every budget stands in its current window, one row per value of its scope."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
@@ -21,7 +22,7 @@ class Balances(Protocol):
         ...
 
     def balances(self) -> Sequence[BalanceRow]:
-        """Return balances: all, or those that shall be shown."""
+        """Return every balance."""
         ...
 
     def positions(self, claims: Sequence[Claim]) -> Sequence[Position]:
@@ -29,25 +30,45 @@ class Balances(Protocol):
         ...
 
 
-def standing(ledger: Balances, at: datetime) -> list[dict[str, object]]:
-    """Return limit, spent, held, remaining and status of each budget and value."""
+def standing(
+    ledger: Balances, at: datetime, *, budget_id: str | None = None, values_max: int | None = None
+) -> list[dict[str, object]]:
+    """Return limit, spent, held, remaining and status of each budget and value.
+
+    Args:
+        ledger: where it is asked.
+        at: when.
+        budget_id: one budget alone; None for all.
+        values_max: of each wildcard so many values, the dearest; None for all.
+    """
     policy = ledger.policies.policy()
-    rows = ledger.balances()
-    claims = [claim for budget in policy.budgets for claim in _claims(policy, budget, rows, at)]
+    rows: dict[str, list[BalanceRow]] = defaultdict(list)
+    for row in ledger.balances():
+        rows[row.budget_id].append(row)
+    claims = [
+        claim
+        for budget in policy.budgets
+        if budget_id in (None, budget.budget_id)
+        for claim in _claims(policy, budget, rows[budget.budget_id], at, values_max)
+    ]
     return [budget_object(position) for position in ledger.positions(claims)]
 
 
 def _claims(
-    policy: Policy, budget: Budget, rows: Sequence[BalanceRow], at: datetime
+    policy: Policy,
+    budget: Budget,
+    rows: Sequence[BalanceRow],
+    at: datetime,
+    values_max: int | None,
 ) -> list[Claim]:
     window = window_at(budget.window, budget.tz, at)
     periods = {window.key, *window.also_keys}
-    values = {
-        row.scope_value
-        for row in rows
-        if row.budget_id == budget.budget_id and row.period in periods
-    }
-    bound = [scope for value in sorted(values) if (scope := _bound(budget, value)) is not None]
+    nanos: Counter[str] = Counter()
+    for row in rows:
+        if row.period in periods:
+            nanos[row.scope_value] += row.spent_nano + row.held_nano
+    values = sorted(value for value, _ in nanos.most_common(values_max))
+    bound = [scope for value in values if (scope := _bound(budget, value)) is not None]
     # A wildcard that nobody has used in this window still shows its limit.
     scopes = bound if budget.scope.wildcards and bound else [budget.scope]
     limit = policy.limit(budget, at)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from spendgate.adapters.budget_admin import BudgetAdmin
+from spendgate.adapters.budget_admin import VALUES_MAX, BudgetAdmin
 from spendgate.adapters.price_book import price_row_json
 from spendgate.adapters.spend_sums import spend_sums
 from spendgate.adapters.standing import standing
@@ -67,8 +67,8 @@ class Administration:
         return self.gate.explain(route, {**body, "custom_inputs": asked})
 
     def standing(self) -> list[dict[str, object]]:
-        """Return where every budget stands."""
-        return standing(self.budgets.ledger, utc_now())
+        """Return where every budget stands, of a wildcard the dearest values."""
+        return standing(self.budgets.ledger, utc_now(), values_max=VALUES_MAX)
 
     def sums(self, names: list[str], since: datetime | None) -> list[dict[str, object]]:
         """Return sums of the home's events.

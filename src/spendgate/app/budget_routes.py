@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from starlette.routing import Route
 
-from spendgate.adapters.budget_admin import etag_of, shown_budget
+from spendgate.adapters.budget_admin import VALUES_MAX, etag_of, shown_budget
 from spendgate.adapters.budget_codec import budget_as_json, raise_as_json
 from spendgate.adapters.profile_import import import_profiles
 from spendgate.adapters.stored_policy import Author
@@ -93,7 +93,7 @@ class BudgetRoutes:
     def _state(self, asked: Asked) -> Told:
         budget_id = asked.path["budget_id"]
         states = self._administration().budgets.state(budget_id)
-        return Told({"budget_id": budget_id, "states": states})
+        return Told({"budget_id": budget_id, "states": states, "values_max": VALUES_MAX})
 
     def _raise(self, asked: Asked) -> Told:
         given = dict(asked.body)
@@ -114,7 +114,7 @@ class BudgetRoutes:
         if by is None:
             if since is not None:
                 raise InvalidRequestError("since needs by, such as by=day", "since")
-            return Told({"budgets": self._administration().standing()})
+            return Told({"budgets": self._administration().standing(), "values_max": VALUES_MAX})
         names = list(dict.fromkeys(by.split(",")))
         rows = self._administration().sums(names, None if since is None else _instant(since))
         return Told({"by": names, "rows": rows})

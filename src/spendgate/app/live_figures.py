@@ -1,16 +1,14 @@
 """What the live page shows, read from the ledger: every query and every list is bounded."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
 from spendgate.adapters.standing import standing
 from spendgate.adapters.stored_ledger import StoredLedger
-from spendgate.adapters.stored_policy import StoredPolicy
-from spendgate.domain.budget import PPM, BalanceRow, Claim
-from spendgate.domain.decision import Position
+from spendgate.domain.budget import PPM
 from spendgate.domain.event import DecisionRecord, SpendEvent
 from spendgate.domain.money import format_usd
 from spendgate.domain.scope import Dimension
@@ -33,7 +31,7 @@ def budget_rows(ledger: StoredLedger, at: datetime) -> list[dict[str, object]]:
     policy = ledger.policies.policy()
     caps = {one.budget_id: one for one in policy.budgets}
     rows: list[dict[str, object]] = []
-    for row in standing(_Dearest(ledger), at):
+    for row in standing(ledger, at, values_max=VALUES_MAX):
         budget = caps.get(str(row["budget_id"]))
         limit, spent = Decimal(str(row["limit_usd"])), Decimal(str(row["spent_usd"]))
         scope = str(row["scope"])
@@ -70,30 +68,6 @@ def latest(ledger: StoredLedger, by: str, at: datetime) -> dict[str, object]:
 
 GROUPINGS: Final = (*(dimension.value for dimension in Dimension), "model")
 """What spend over time may be split by."""
-
-
-class _Dearest:
-    """A ledger whose balances are the dearest of each budget and window, for `standing`."""
-
-    def __init__(self, ledger: StoredLedger) -> None:
-        self._ledger = ledger
-
-    @property
-    def policies(self) -> StoredPolicy:
-        return self._ledger.policies
-
-    def balances(self) -> list[BalanceRow]:
-        groups: dict[tuple[str, str], list[BalanceRow]] = defaultdict(list)
-        for row in self._ledger.balances():
-            groups[row.budget_id, row.period].append(row)
-        return [row for rows in groups.values() for row in _dearest(rows)]
-
-    def positions(self, claims: Sequence[Claim]) -> Sequence[Position]:
-        return self._ledger.positions(claims)
-
-
-def _dearest(rows: Iterable[BalanceRow]) -> list[BalanceRow]:
-    return sorted(rows, key=lambda row: row.spent_nano + row.held_nano, reverse=True)[:VALUES_MAX]
 
 
 def _fullness(row: Mapping[str, object]) -> float:

@@ -186,7 +186,10 @@ def admin_schemas() -> Json:
             "additionalProperties": False,
         },
         "Removed": _object({"removed": _TEXT, "note": {"type": ["string", "null"]}}, ["removed"]),
-        "State": _object({"budget_id": _TEXT, "states": {"type": "array"}}, ["states"]),
+        "State": _object(
+            {"budget_id": _TEXT, "states": {"type": "array"}, "values_max": {"type": "integer"}},
+            ["states", "values_max"],
+        ),
         "RaiseRow": {
             **_object(
                 {"id": _ID, "amount_usd": _AMOUNT, "amount": _AMOUNT, "reason": _TEXT}

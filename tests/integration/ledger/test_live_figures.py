@@ -1,10 +1,12 @@
 """The live page's figures on both stores: right, and bounded whatever the ledger holds."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from tests.integration.ledger.conftest import SQLITE, Till
 
+from spendgate.adapters.standing import standing
 from spendgate.app.live_figures import (
     BUCKETS,
     EVENTS_MAX,
@@ -15,6 +17,8 @@ from spendgate.app.live_figures import (
     budget_rows,
     latest,
 )
+from spendgate.domain.budget import Claim
+from spendgate.domain.decision import Position
 from spendgate.domain.event import DecisionRecord
 
 SESSIONS = 100_000
@@ -47,6 +51,33 @@ def test_of_many_sessions_the_dearest_are_shown(till: Till) -> None:
     assert rows[0]["spent"] == pytest.approx(SESSIONS / 10**9)
     ratios = [float(str(row["used_ratio"])) for row in rows]
     assert ratios == sorted(ratios, reverse=True)
+
+
+def test_the_api_lists_the_dearest_of_many_sessions_and_asks_for_no_other_budget(
+    till: Till,
+) -> None:
+    till.budget("each", "session:*", 1_000_000)
+    till.budget("whole", "all", 2_000_000)
+    till.reserve("h1", 5, scopes={"session": "s-0"})
+    _multiply_balances(till)
+    asked: list[int] = []
+
+    class Asked:
+        policies = till.ledger.policies
+        balances = till.ledger.balances
+
+        def positions(self, claims: Sequence[Claim]) -> Sequence[Position]:
+            asked.append(len(claims))
+            return till.ledger.positions(claims)
+
+    each = standing(Asked(), till.noon, budget_id="each", values_max=1000)
+    whole = standing(Asked(), till.noon, budget_id="whole", values_max=1000)
+
+    assert {row["scope"] for row in each} == {
+        f"session:s-{number}" for number in range(SESSIONS - 999, SESSIONS + 1)
+    }
+    assert [row["scope"] for row in whole] == ["all"]
+    assert asked == [1000, 1]
 
 
 def test_a_budget_over_everything_has_a_star_for_its_key(till: Till) -> None:
