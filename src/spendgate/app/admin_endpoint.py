@@ -23,8 +23,15 @@ from spendgate.errors import (
     TokenError,
 )
 from spendgate.gateway.reply import Reply, error_reply, spend_headers
-from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure
-from spendgate.web.body import BodyError, check_body, check_headers, parse_object, read_body
+from spendgate.web.answer import INTERNAL_MESSAGE, closing, encode_body, failure
+from spendgate.web.body import (
+    BODY_SECONDS,
+    BodyError,
+    body_in_time,
+    check_body,
+    check_headers,
+    parse_object,
+)
 
 BODY_BYTES_MAX = 1_048_576
 ACTOR_CHARACTERS_MAX = 100
@@ -87,16 +94,22 @@ class Endpoint:
     """Makes a route's endpoint of a handler."""
 
     def __init__(
-        self, handler: Handler, *, bytes_max: int = BODY_BYTES_MAX, guard: Guard | None = None
+        self,
+        handler: Handler,
+        *,
+        bytes_max: int = BODY_BYTES_MAX,
+        guard: Guard | None = None,
+        seconds: float = BODY_SECONDS,
     ) -> None:
         self._handler, self._bytes_max, self._guard = handler, bytes_max, guard
+        self._seconds = seconds
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request; nothing is raised."""
         more: Mapping[str, str] = {}
         try:
             check_headers(request.scope, self._bytes_max)
-            body = await read_body(request.receive, self._bytes_max)
+            body = await body_in_time(request.receive, self._bytes_max, self._seconds)
             if body is None:
                 return Response(status_code=499)  # the client left: nobody reads this
             refused = self._guard and self._guard(request.headers, body)
@@ -114,6 +127,7 @@ class Endpoint:
             _log.error("administration failed: %s", type(error).__qualname__)
             reply = failure(500, INTERNAL_MESSAGE)
         headers = {"Cache-Control": "no-store", **spend_headers(reply), **more}
+        headers |= closing(reply.status)
         content = encode_body(reply.body)
         return Response(content, reply.status, headers, media_type="application/json")
 

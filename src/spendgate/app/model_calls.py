@@ -14,7 +14,7 @@ from spendgate.gateway.reserving import LARGE_BYTES
 from spendgate.gateway.streamed_call import StreamedCall
 from spendgate.gateway.wire import Host
 from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure, send_answer
-from spendgate.web.body import BodyError, check_body, check_headers, parse_object, read_body
+from spendgate.web.body import BodyError, body_in_time, check_body, check_headers, parse_object
 from spendgate.web.event_stream import EventStream
 from spendgate.web.header import forwarded_user, single_headers
 
@@ -98,12 +98,7 @@ class ModelCalls:
     async def _incoming(self, route: str, scope: Scope, receive: Receive) -> Incoming | None:
         check_headers(scope, self._body_bytes_max)
         headers = single_headers(scope, self._platform_header)
-        try:
-            async with asyncio.timeout(self._client_seconds):
-                body = await read_body(receive, self._body_bytes_max)
-        except TimeoutError:
-            message = f"the body didn't come within {self._client_seconds:g} s"
-            raise BodyError(408, message) from None
+        body = await body_in_time(receive, self._body_bytes_max, self._client_seconds)
         if body is None:
             return None
         is_large = len(body) > LARGE_BYTES

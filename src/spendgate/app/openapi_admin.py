@@ -26,6 +26,7 @@ _REFUSALS = {
     "401": "The token is missing or wrong.",
     "403": "No administrator's token is configured, or a spend token doesn't cover the budget.",
     "404": "There is none of this name.",
+    "408": "The body didn't come in time.",
     "409": "The name is taken.",
     "412": "It has changed since it was read.",
     "413": "The body is too large.",
@@ -35,7 +36,7 @@ _REFUSALS = {
     "503": "The ledger can't be reached; nothing was changed.",
 }
 _ALWAYS = ("400", "401", "403", "503")
-_WITH_BODY = ("413", "415")
+_WITH_BODY = ("408", "413", "415")
 
 
 def admin_paths() -> Json:

@@ -35,6 +35,7 @@ _STATUSES = {
     "400": "A field is wrong, or no budget covers the payer; `error.param` names it.",
     "401": "The signature is missing or forged, or the request too old.",
     "403": "No secret is configured: the webhook is off.",
+    "408": "The body didn't come in time.",
     "409": "The id was used for other contents.",
     "413": "The body is too large.",
     "415": "The body isn't JSON.",

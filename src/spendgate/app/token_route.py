@@ -13,8 +13,15 @@ from starlette.routing import Route
 
 from spendgate.gateway.json_object import JsonObject
 from spendgate.gateway.reply import Reply, spend_headers
-from spendgate.web.answer import encode_body, failure
-from spendgate.web.body import BodyError, check_body, check_headers, parse_object, read_body
+from spendgate.web.answer import closing, encode_body, failure
+from spendgate.web.body import (
+    BODY_SECONDS,
+    BodyError,
+    body_in_time,
+    check_body,
+    check_headers,
+    parse_object,
+)
 from spendgate.web.header import single_headers
 
 PATH = "/api/tokens/narrow"
@@ -29,14 +36,14 @@ class Narrower(Protocol):
         ...
 
 
-def narrow_route(narrower: Callable[[], Narrower]) -> Route:
+def narrow_route(narrower: Callable[[], Narrower], seconds: float = BODY_SECONDS) -> Route:
     """Return the route."""
 
     async def answer(request: Request) -> Response:
         try:
             check_headers(request.scope, BODY_BYTES_MAX)
             headers = single_headers(request.scope)
-            body = await read_body(request.receive, BODY_BYTES_MAX)
+            body = await body_in_time(request.receive, BODY_BYTES_MAX, seconds)
             if body is None:
                 return Response(status_code=499)  # the client left: nobody reads this
             reply = await asyncio.to_thread(_reply, body, headers, narrower)
@@ -46,7 +53,7 @@ def narrow_route(narrower: Callable[[], Narrower]) -> Route:
             encode_body(reply.body),
             status_code=reply.status,
             # A token is a secret: no cache on the way may keep it.
-            headers={**spend_headers(reply), "Cache-Control": "no-store"},
+            headers={**spend_headers(reply), **closing(reply.status), "Cache-Control": "no-store"},
             media_type="application/json",
         )
 

@@ -14,7 +14,14 @@ from spendgate.serving.denied import ANSWER_SLOT, AnswerSlot
 from spendgate.serving.invocation import explain_invalid
 from spendgate.serving.model_stream import ModelStream
 from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure, send_answer
-from spendgate.web.body import BodyError, check_body, check_headers, parse_object, read_body
+from spendgate.web.body import (
+    BODY_SECONDS,
+    BodyError,
+    body_in_time,
+    check_body,
+    check_headers,
+    parse_object,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -31,11 +38,17 @@ class InvocationFilter:
     """Guard one ASGI app."""
 
     def __init__(
-        self, app: ASGIApp, *, body_bytes_max: int, stream: ModelStream | None = None
+        self,
+        app: ASGIApp,
+        *,
+        body_bytes_max: int,
+        client_seconds: float = BODY_SECONDS,
+        stream: ModelStream | None = None,
     ) -> None:
         self._app = app
         self._stream = stream
         self._body_bytes_max = body_bytes_max
+        self._client_seconds = client_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request through the app."""
@@ -85,7 +98,7 @@ class InvocationFilter:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         check_headers(scope, self._body_bytes_max)
-        body = await read_body(receive, self._body_bytes_max)
+        body = await body_in_time(receive, self._body_bytes_max, self._client_seconds)
         if body is not None:
             if len(body) > _THREAD_BYTES:
                 await asyncio.to_thread(check_body, body)

@@ -61,6 +61,7 @@ def create_app() -> ASGIApp:
     filtered = InvocationFilter(
         scoring_server.init(model),
         body_bytes_max=settings.body_bytes_max,
+        client_seconds=settings.client_seconds,
         stream=ModelStream(model.predict_stream, seconds=settings.client_seconds),
     )
     return Lifespan(

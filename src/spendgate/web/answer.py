@@ -33,6 +33,14 @@ def encode_body(body: Mapping[str, object] | Sequence[object]) -> bytes:
     return _ENCODER.encode(body).encode("ascii")
 
 
+def closing(status: int) -> dict[str, str]:
+    """Return the header that ends a connection where it is of no further use.
+
+    Who doesn't send the rest of a body holds a place, and can send no other request before.
+    """
+    return {"Connection": "close"} if status == HTTPStatus.REQUEST_TIMEOUT else {}
+
+
 async def send_answer(
     send: Send, status: int, body: bytes, more_headers: Mapping[str, str] | None = None
 ) -> None:
@@ -41,10 +49,7 @@ async def send_answer(
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode("ascii")),
     ]
-    for name, value in (more_headers or {}).items():
+    for name, value in {**(more_headers or {}), **closing(status)}.items():
         headers.append((name.lower().encode("ascii"), value.encode("latin-1", "replace")))
-    if status == HTTPStatus.REQUEST_TIMEOUT:
-        # Who doesn't send the rest of a body has no use for the connection, and holds a place.
-        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -3,6 +3,7 @@
 Messages name the fault and the place; they never quote the body.
 """
 
+import asyncio
 import json
 import math
 import re
@@ -12,6 +13,9 @@ from itertools import accumulate
 from typing import cast
 
 from starlette.types import Receive, Scope
+
+BODY_SECONDS = 60.0
+"""How long a client may take to send a body, where no setting says otherwise."""
 
 DEPTH_MAX = 64
 """Levels of arrays and objects: a deep tool schema has 20; parsers recurse per level."""
@@ -85,6 +89,19 @@ async def read_body(receive: Receive, bytes_max: int) -> bytes | None:
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def body_in_time(receive: Receive, bytes_max: int, seconds: float) -> bytes | None:
+    """Read a whole body from a client that doesn't take for ever; None if it went away.
+
+    Raises:
+        BodyError: 413 as soon as the body is too large, 408 where it doesn't come.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await read_body(receive, bytes_max)
+    except TimeoutError:
+        raise BodyError(408, f"the body didn't come within {seconds:g} s") from None
 
 
 def check_body(body: bytes) -> None:
