@@ -59,6 +59,7 @@ from spendgate.transforms.platform_usage import (
     sorted_out,
 )
 from spendgate.transforms.reconciliation import our_spend, platform_counts, reconciled
+from spendgate.transforms.simulated_platform import WORKSPACE
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 HOLD_HOURS = 24
@@ -114,7 +115,8 @@ class _Reconciliation:
         self._deliver()
         calls = self._calls()
         evidence, found, bypass = Booked(), Findings(), Booked()
-        workspaces = list(self._run.settings.workspace_ids)
+        named = self._run.settings.workspace_ids
+        workspaces = list(named) if self._run.bill is None else [WORKSPACE]
         if calls is not None:
             workspaces = workspaces or _values(calls.where("is_ours"), "workspace_id")
             opened = calls.where("is_ours").join(self._open_ends(), "client_request_id", "semi")
