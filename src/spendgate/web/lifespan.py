@@ -45,6 +45,8 @@ class Lifespan:
         except SpendgateError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
+        # What was made until now stays: a full collection through all of it takes 0.1 s, in which
+        # nobody is answered.
         gc.collect()
         gc.freeze()
         await send({"type": "lifespan.startup.complete"})
