@@ -23,8 +23,6 @@ from spendgate.domain.decision import (
     RefusalCode,
     Refused,
     decide,
-    positions_of,
-    weigh,
 )
 from spendgate.domain.hold import HoldAmounts, HoldState, expire, settle, void
 from spendgate.domain.scope import Scope
@@ -249,14 +247,6 @@ def test_every_decision_keeps_every_rule(case: Case) -> None:
     check_refusal_is_true(case, verdict)
     check_soft_cap(case, verdict)
     check_label(case, verdict)
-
-
-@settings(max_examples=500)
-@given(cases())
-def test_far_from_every_limit_the_short_way_decides_as_the_long_one(case: Case) -> None:
-    positions = positions_of(case.claims, case.balances)
-
-    assert verdict_of(case) == weigh(positions, case.candidates, MODELS[0])
 
 
 def money(verdict: Granted | Refused) -> tuple[object, ...]:

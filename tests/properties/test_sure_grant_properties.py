@@ -1,10 +1,18 @@
 """Where all ceilings hold, the decision grants a call whole; and they aren't lower than need be."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spendgate.domain.budget import PPM, BalanceKey, Budget, Claim, DowngradeStep, Mode
-from spendgate.domain.decision import Balance, Candidate, Decision, Granted, decide
+from spendgate.domain.decision import (
+    Balance,
+    Candidate,
+    Decision,
+    Granted,
+    decide,
+    positions_of,
+    weigh,
+)
 from spendgate.domain.scope import Scope
 from spendgate.domain.sure_grant import sure_grant
 from spendgate.domain.window import Window, WindowKind, WindowSpec
@@ -15,7 +23,7 @@ LIMIT_NANO = 1_000
 
 @st.composite
 def claims(draw: st.DrawFn, number: int) -> Claim:
-    soft_cap = draw(st.integers(1, PPM))
+    soft_cap = draw(st.integers(PPM // 2, PPM) | st.integers(1, PPM))
     budget = Budget(
         f"b{number}",
         Scope(),
@@ -32,6 +40,7 @@ def claims(draw: st.DrawFn, number: int) -> Claim:
     return Claim(budget, Scope(), Window("now", None, None, None), LIMIT_NANO)
 
 
+@settings(max_examples=500)
 @given(st.data(), st.integers(0, 3), st.integers(0, 200), st.integers(0, 9_000), st.integers(0, 60))
 def test_a_call_is_surely_granted_whole_exactly_under_its_ceilings(
     data: st.DataObject, count: int, expected: int, pico_per_token: int, tokens: int
@@ -54,7 +63,10 @@ def test_a_call_is_surely_granted_whole_exactly_under_its_ceilings(
         balances[ceiling.key] = Balance(spent, held)
         is_under &= spent <= spent_max and spent + held <= used_max
 
-    verdict = decide(covering, {"large": large, "small": SMALL}, "large", balances)
+    candidates = {"large": large, "small": SMALL}
+    verdict = decide(covering, candidates, "large", balances)
+    # The decision's own short way is for the same calls, and never another decision.
+    assert verdict == weigh(positions_of(covering, balances), candidates, "large")
 
     is_whole = (
         isinstance(verdict, Granted)

@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.gateway.slow_upstream import run_on_loop
 
 from spendgate.adapters.budget_codec import parse_budget, parse_defaults, parse_model
 from spendgate.adapters.price_book import parse_price_row
@@ -293,3 +295,9 @@ def gate(
         return Gate(gateway, ledger, failing, upstream, clock, servers)
 
     return open_gate
+
+
+@pytest.fixture(params=["threads", "at once"])
+def on_loop(request: pytest.FixtureRequest, answer: Any) -> Callable[..., Any]:
+    """Run a scenario with an opened gate on an event loop, with and without the ledger at once."""
+    return partial(run_on_loop, answer=answer, at_once=request.param == "at once")
