@@ -28,6 +28,8 @@ MODELS = ("databricks-claude-sonnet-4-5", "databricks-claude-haiku-4-5", "databr
 BUDGET_IDS = ("org-month", "agent-day", "user-day", "task-life")
 NANO_PER_INPUT, NANO_PER_OUTPUT = 3_000, 15_000
 _HEX = 16
+_DRAWN = 65_536
+"""Tasks until users and agents repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +103,18 @@ def _payers(traffic: Traffic, rng: np.random.Generator, numbers: np.ndarray) -> 
     count = len(numbers)
     first_task = numbers // traffic.events_per_hour * traffic.tasks_per_hour
 
-    def of_the_hour(prefix: str) -> pa.Array:
-        return _named(prefix, first_task + rng.integers(0, traffic.tasks_per_hour, count))
-
+    tasks = first_task + rng.integers(0, traffic.tasks_per_hour, count)
+    # A task is one user's and one agent's, and a user is in one team.
+    drawn = np.random.default_rng(traffic.seed)
+    users = drawn.integers(0, traffic.users, _DRAWN)[tasks % _DRAWN]
+    agents = (drawn.zipf(1.4, _DRAWN) % traffic.agents)[tasks % _DRAWN]
     return {
         "org_id": _constant("acme", count),
-        "team_id": _named("team-", rng.integers(0, traffic.teams, count)),
-        "agent_id": _named("agent-", rng.zipf(1.4, count) % traffic.agents),
-        "user_id": _named("u-", rng.integers(0, traffic.users, count)),
-        "session_id": of_the_hour("s-"),
-        "task_id": of_the_hour("t-"),
+        "team_id": _named("team-", users % traffic.teams),
+        "agent_id": _named("agent-", agents),
+        "user_id": _named("u-", users),
+        "session_id": _named("s-", tasks // 2),
+        "task_id": _named("t-", tasks),
     }
 
 

@@ -1,9 +1,10 @@
 """How the time of `aggregate` follows the table's size: the same new events onto more and more.
 
-`python -m bench scale` adds 100,000 events to 1 and 10 million; `scale:NEW:SIZE,SIZE…` takes other
-sizes. Then it rebuilds everything, and lets DuckDB sum the same files.
+`python -m bench scale` adds 1 million events to 1 and to 10 million; `scale:NEW:SIZE,SIZE…` takes
+other sizes. Then it rebuilds everything, and lets DuckDB sum the same files.
 """
 
+import os
 import shutil
 import tempfile
 import time
@@ -23,7 +24,7 @@ from spendgate.jobs.aggregate import aggregate
 from spendgate.jobs.spark_session import local_session
 from spendgate.jobs.table_space import TableSpace
 
-NEW = 100_000
+NEW = 1_000_000
 SIZES = (1_000_000, 10_000_000)
 ROWS_PER_FILE = 50_000
 REPEATS = 3
@@ -46,10 +47,11 @@ def run(sizes: str = "") -> dict[str, object]:
     work = Path(tempfile.mkdtemp(prefix="spendgate-scale-"))
     try:
         spark = local_session(work)
-        seconds = {size: _added(spark, work / str(size), size, new) for size in sorted(existing)}
+        seconds = _seconds_by_size(spark, work, sorted(existing), new)
         smallest, largest = min(existing), max(existing)
         return {
             "new events": new,
+            "load average of a minute at the end": round(os.getloadavg()[0], 1),
             "seconds to add them to": {f"{size:,}": round(seconds[size], 2) for size in seconds},
             "ratio largest to smallest": round(seconds[largest] / seconds[smallest], 3),
             **_rebuilt(spark, work / str(largest)),
@@ -58,19 +60,27 @@ def run(sizes: str = "") -> dict[str, object]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _added(spark: SparkSession, home: Path, size: int, new: int) -> float:
-    """Return the median time of a run that takes in new events, after one that took the rest."""
+def _seconds_by_size(
+    spark: SparkSession, work: Path, sizes: list[int], new: int
+) -> dict[int, float]:
+    """Return the median time of a run that takes in new events, after one that took the rest.
+
+    The sizes take turns, so that what else the machine does slows all of them alike; making the
+    events isn't counted.
+    """
     traffic = Traffic()
-    _append(home, traffic, 0, size)
-    _aggregated(spark, home, traffic, size)
-    times: list[float] = []
+    for size in sizes:
+        _append(work / str(size), traffic, 0, size)
+        _aggregated(spark, work / str(size), traffic, size)
+    times: dict[int, list[float]] = {size: [] for size in sizes}
     for repeat in range(REPEATS):
-        total = size + (repeat + 1) * new
-        _append(home, traffic, total - new, new)
-        started = time.monotonic()
-        _aggregated(spark, home, traffic, total)
-        times.append(time.monotonic() - started)
-    return sorted(times)[len(times) // 2]
+        for size in sizes:
+            total = size + (repeat + 1) * new
+            _append(work / str(size), traffic, total - new, new)
+            started = time.monotonic()
+            _aggregated(spark, work / str(size), traffic, total)
+            times[size].append(time.monotonic() - started)
+    return {size: sorted(found)[REPEATS // 2] for size, found in times.items()}
 
 
 def _append(home: Path, traffic: Traffic, first: int, count: int) -> None:

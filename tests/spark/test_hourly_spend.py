@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from spendgate.domain.table import SPEND_HOURLY
 from spendgate.transforms.hourly_spend import hourly_spend
 from spendgate.transforms.schemas import schema_text
+from spendgate.transforms.single_events import events_once
 from spendgate.transforms.time_range import HOUR_RANGES_MAX, hour_ranges
 
 pytestmark = pytest.mark.spark
@@ -22,7 +23,7 @@ EventFrame = Callable[..., DataFrame]
 def assert_hourly(spark: SparkSession, events: DataFrame, *expected: tuple[object, ...]) -> None:
     frame = spark.createDataFrame(expected, schema_text(SPEND_HOURLY))
     assert_df_equality(
-        hourly_spend(events),
+        hourly_spend(events_once(events)),
         frame,
         ignore_row_order=True,
         ignore_nullable=True,

@@ -7,31 +7,43 @@ from decimal import Decimal
 import pytest
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812
 
 from spendgate.domain.budget import Budget, Policy
+from spendgate.domain.budget_tables import BUDGET_HOURLY
 from spendgate.domain.scope import Identity, Scope
 from spendgate.domain.table import WINDOW_KEY, WINDOW_SPEND
 from spendgate.domain.window import parse_window
-from spendgate.transforms.window_spend import budget_hours, rolling_spend, window_changes
+from spendgate.transforms.budget_frame import budget_rows
+from spendgate.transforms.schemas import schema_text
+from spendgate.transforms.single_events import events_once
+from spendgate.transforms.slot import slot_seconds
+from spendgate.transforms.window_spend import (
+    budget_hours,
+    of_round,
+    rolling_spend,
+    window_changes,
+)
 
 pytestmark = pytest.mark.spark
 
 EventFrame = Callable[..., DataFrame]
 BudgetFrame = Callable[[Policy, datetime], DataFrame]
 AT = datetime(2026, 3, 10, 12, 30, tzinfo=UTC)
+DAY = 86_400
 
 
 def budget(budget_id: str, scope: dict[str, object], window: object, tz: str = "UTC") -> Budget:
     return Budget(budget_id, Scope.of(scope), 10**9, parse_window(window), tz)
 
 
-def window_spend(events: DataFrame, budgets: DataFrame) -> DataFrame:
+def window_spend(events: DataFrame, policy: Policy, known: DataFrame) -> DataFrame:
     """Add up the hours of a first round."""
-    hours = budget_hours(events, budgets)
-    zero = F.lit(0)
-    first = {"round_id": F.lit(1), "before_usd": zero, "before_requests": zero}
-    return window_changes(hours.withColumns(first), 1)
+    scopes = {one.scope.kind for one in policy.budgets}
+    noon = int(AT.timestamp()) - 1800
+    slot = slot_seconds(budget_rows(policy, AT), [(noon - 2 * DAY, noon + DAY)])
+    hours = budget_hours(events_once(events), known, scopes, slot)
+    nothing = hours.sparkSession.createDataFrame([], schema_text(BUDGET_HOURLY))
+    return window_changes(of_round(hours, nothing, 1), 1)
 
 
 def assert_sums(spark: SparkSession, found: DataFrame, *expected: tuple[object, ...]) -> None:
@@ -64,7 +76,7 @@ def test_each_budget_sums_its_own_values_and_windows(
         {"occurred_at": AT, "budget_ids": []},
     )
 
-    sums = window_spend(events, budget_frame(policy, AT))
+    sums = window_spend(events, policy, budget_frame(policy, AT))
 
     day, tenth = timedelta(days=1), Decimal("0.1")
     # The day before begins in winter time and has 23 hours.
@@ -92,7 +104,7 @@ def test_scope_values_are_written_as_the_domain_writes_them(
         {"budget_ids": ["b"], "team_id": "no tag, so of an older scope"},
     )
 
-    rows = window_spend(events, budget_frame(policy, AT)).collect()
+    rows = window_spend(events, policy, budget_frame(policy, AT)).collect()
 
     assert [(row["scope"], row["scope_value"]) for row in rows] == [
         (scope.kind, matched.value_text)
@@ -108,7 +120,7 @@ def test_an_event_counts_once_even_if_it_arrives_or_names_a_budget_twice(
         {"event_id": "same", "budget_ids": ["b", "b"]},
     )
 
-    sums = window_spend(events, budget_frame(policy, AT))
+    sums = window_spend(events, policy, budget_frame(policy, AT))
 
     assert_sums(spark, sums, ("b", "all", "*", "lifetime", None, None, Decimal(1), 1, AT))
 
@@ -130,7 +142,7 @@ def test_a_rolling_window_holds_what_came_after_its_start(
         charged | {"occurred_at": AT + micro},
     )
 
-    sums = rolling_spend(events, budget_frame(policy, AT), AT)
+    sums = rolling_spend(events, budget_frame(policy, AT), {"user"}, AT)
 
     yesterday = AT - timedelta(days=1)
     assert_sums(

@@ -34,9 +34,10 @@ from spendgate.domain.table import (
 from spendgate.domain.window import WindowKind
 from spendgate.errors import HostError, LedgerUnavailableError
 from spendgate.jobs.alerts import add_alerts, alert
-from spendgate.jobs.event_rounds import Rounds, is_within
+from spendgate.jobs.event_rounds import SURVEYED, Rounds, is_within
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.round_log import RoundLog, read_log, write_log
+from spendgate.jobs.spark_session import compiled_queries
 from spendgate.jobs.table_policy import policy_of_table
 from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.budget_frame import (
@@ -48,6 +49,7 @@ from spendgate.transforms.budget_frame import (
 from spendgate.transforms.budget_state import budget_state
 from spendgate.transforms.hourly_spend import hour_of
 from spendgate.transforms.quarantine import quarantine_reason
+from spendgate.transforms.single_events import events_once
 from spendgate.transforms.time_range import hour_ranges
 from spendgate.transforms.window_spend import rolling_spend
 
@@ -127,17 +129,14 @@ def aggregate(
         }
     rounds = Rounds(space, budget_rows(policy or Policy(), as_of), as_of, checkpoint)
     log = _opened_log(spark, rounds, is_rebuild or bool(created))
-    batches = _fold_new_events(spark, rounds)
-    log = _catch_up(spark, rounds, read_log(checkpoint) or log)
-    report |= {"batches": batches, "events": space.read(spark, SPEND_EVENTS).count()}
-    if policy is not None:
-        state = _current_state(spark, rounds, policy, balances)
-        space.write("merge_budget_state", BUDGET_STATE, state)
-        removed = _remove_former_windows(spark, space, as_of)
-        report |= {
-            "budget_state": _count_by_status(spark, space, as_of),
-            "budget_state_removed": removed,
-        }
+    events = space.read(spark, SPEND_EVENTS).count()  # Delta knows: no file is read
+    with compiled_queries(spark, is_ours=space.folder is not None, rows=events - log.events):
+        batches = _fold_new_events(spark, rounds)
+        log = _catch_up(spark, rounds, read_log(checkpoint) or log)
+        report |= {"batches": batches, "events": events}
+        if policy is not None:
+            report |= _renew_state(spark, rounds, policy, balances)
+        write_log(checkpoint, replace(log, events=events))
     quarantine = _quarantine_counts(spark, space)
     return report | {
         "held_known": balances is not None,
@@ -147,6 +146,19 @@ def aggregate(
             f"{count} events aren't counted ({reason}); see table {SPEND_QUARANTINE.name}"
             for reason, count in quarantine.items()
         ],
+    }
+
+
+def _renew_state(
+    spark: SparkSession, rounds: Rounds, policy: Policy, balances: Sequence[BalanceRow] | None
+) -> Report:
+    space, as_of = rounds.space, rounds.as_of
+    state = _current_state(spark, rounds, policy, balances)
+    space.write("merge_budget_state", BUDGET_STATE, state)
+    removed = _remove_former_windows(spark, space, as_of)
+    return {
+        "budget_state": _count_by_status(spark, space, as_of),
+        "budget_state_removed": removed,
     }
 
 
@@ -166,6 +178,7 @@ def _opened_log(spark: SparkSession, rounds: Rounds, is_anew: bool) -> RoundLog:
 def _fold_new_events(spark: SparkSession, rounds: Rounds) -> int:
     query = (
         rounds.space.read_stream(spark, SPEND_EVENTS)
+        .select(*SURVEYED)
         .writeStream.foreachBatch(rounds.fold_batch)
         .option("checkpointLocation", str(rounds.checkpoint))
         .trigger(availableNow=True)
@@ -240,7 +253,8 @@ def _current_state(
     if any(b.window.kind is WindowKind.ROLLING for b in policy.budgets):
         earliest = datetime.fromtimestamp(int(as_of.timestamp()) - max(longest), UTC)
         recent = space.read(spark, SPEND_EVENTS).where(F.col("occurred_at") >= F.lit(earliest))
-        rolling = rolling_spend(rounds.counted(spark, recent), known, as_of)
+        counted = events_once(rounds.counted(spark, recent))
+        rolling = rolling_spend(counted, known, rounds.scopes, as_of)
         sums = sums.unionByName(rolling.withColumn("is_shown", F.lit(True)))
     now = F.lit(as_of).cast(TIMESTAMP)
     recent_hours = F.col("hour") >= F.lit(as_of - timedelta(days=_OPEN_DAYS))

@@ -99,7 +99,8 @@ def add_alerts(
         found.append(spend_crossings(state, budgets, levels, as_of))
     if space.exists(spark, DECISIONS):
         decisions = space.read(spark, DECISIONS)
-        found.append(refusal_crossings(decisions, budgets, levels, as_of))
+        scopes = {budget.scope.kind for budget in policy.budgets}
+        found.append(refusal_crossings(decisions, budgets, levels, scopes, as_of))
     if space.exists(spark, RECONCILIATION):
         compared = space.read(spark, RECONCILIATION)
         found.append(drift_crossings(compared, policy.defaults.routes, as_of))

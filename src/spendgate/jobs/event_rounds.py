@@ -27,8 +27,22 @@ from spendgate.transforms.budget_frame import BUDGETS_SCHEMA, BudgetRow
 from spendgate.transforms.hourly_spend import hour_of, hourly_spend
 from spendgate.transforms.quarantine import countable, quarantine_reason, quarantined
 from spendgate.transforms.schemas import conformed
+from spendgate.transforms.single_events import events_once, has_doubles
+from spendgate.transforms.slot import slot_seconds
 from spendgate.transforms.time_range import hour_ranges
-from spendgate.transforms.window_spend import budget_hours, window_changes
+from spendgate.transforms.window_spend import budget_hours, of_round, window_changes
+
+SURVEYED = (
+    "event_id",
+    "kind",
+    "occurred_at",
+    "recorded_at",
+    "cost_usd",
+    "budget_ids",
+    "schema_version",
+)
+"""Columns of new events that a round looks at; a stream reads all it is asked for, needed or not.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,11 @@ class Rounds:
     def definitions(self) -> Mapping[str, str]:
         """What the sums of each budget depend on."""
         return {row[0]: "|".join((row[1], row[2], row[3])) for row in self.budgets}
+
+    @property
+    def scopes(self) -> set[str]:
+        """The scopes of the budgets."""
+        return {row[1] for row in self.budgets}
 
     def fold_batch(self, events: DataFrame, batch_id: int) -> None:
         """Take in one batch of new events; a repeated batch changes nothing."""
@@ -79,17 +98,22 @@ class Rounds:
         verb = "replace" if is_anew else "merge"
         events = self.space.read(spark, SPEND_EVENTS).where(is_within("occurred_at", ranges))
         counted = self.counted(spark, events)
+        if has_doubles(counted):
+            counted = events_once(counted)
         # Asked after the events are read: what retention removes later is in them still.
         kept = read_retained(spark, self.space)
         times, since = hours_text(ranges), _at(ranges[0][0] if ranges else 0)
         hourly, settled = hourly_spend(kept.whole_hours(counted)), kept.settled_hours
         self.space.write(f"{verb}_hourly", SPEND_HOURLY, hourly, times=times, settled=settled)
-        marks = {"round_id": F.lit(round_id), "before_usd": F.lit(0), "before_requests": F.lit(0)}
         known = spark.createDataFrame(self.budgets, BUDGETS_SCHEMA)
-        hours = kept.whole_windows(budget_hours(counted, known)).withColumns(marks)
-        hours = conformed(hours, BUDGET_HOURLY)
+        slot = slot_seconds(self.budgets, ranges)
+        made = kept.whole_windows(budget_hours(counted, known, self.scopes, slot))
+        in_table = self.space.read(spark, BUDGET_HOURLY).where(is_within("hour", ranges))
+        former = in_table.where(F.lit(not is_anew))
+        hours = conformed(of_round(made, former, round_id), BUDGET_HOURLY)
         self.space.write(f"{verb}_budget_hourly", BUDGET_HOURLY, hours, times=times)
         summed = self.space.read(spark, BUDGET_HOURLY).where(is_within("hour", ranges))
+        marks = {"round_id": F.lit(round_id), "before_usd": F.lit(0), "before_requests": F.lit(0)}
         changes = window_changes(summed, round_id).withColumns(
             {**marks, "changed_at": F.lit(self.as_of).cast(TIMESTAMP)}
         )
@@ -107,11 +131,14 @@ def _survey(
 ) -> tuple[list[int], dict[str, int], bool]:
     """Return the hours of a batch, the budgets nobody knows, and whether any event is bad."""
     known = F.array(*(F.lit(row[0]) for row in budgets)).cast("array<string>")
-    seen = events.select(
+    found = events.select(
         F.unix_seconds(hour_of("occurred_at")).alias("hour"),
         quarantine_reason(as_of).isNotNull().alias("is_bad"),
-        F.array_except("budget_ids", known).alias("unknown"),
+        "budget_ids",
     ).distinct()
+    # Few events differ in this, so that few arrays are compared.
+    seen = found.withColumn("unknown", F.array_except("budget_ids", known)).drop("budget_ids")
+    seen = seen.distinct()
     rows = seen.collect()  # at most the hours in one batch, times what few budgets are unknown
     hours = sorted({int(row["hour"]) for row in rows})
     unknown: dict[str, int] = {}
@@ -131,8 +158,8 @@ def is_within(name: str, ranges: Iterable[HourRange]) -> Column:
 
 
 def hours_text(ranges: Iterable[HourRange]) -> str:
-    """Write as SQL that a target's row `t` is of one of some hours."""
-    parts = [f"t.hour >= {_at(start)} AND t.hour < {_at(end)}" for start, end in ranges]
+    """Write as SQL that a row is of one of some hours."""
+    parts = [f"(hour >= {_at(start)} AND hour < {_at(end)})" for start, end in ranges]
     return " OR ".join(parts) or "FALSE"
 
 

@@ -34,6 +34,9 @@ class RoundLog:
     unknown: Mapping[str, int] = field(default_factory=dict[str, int])
     """Budgets that events are charged to but no policy had, with the first hour of such events."""
 
+    events: int = 0
+    """Rows of `spend_events` at the end of the last run; retention may have removed some since."""
+
     def for_batch(self, batch_id: int) -> "RoundLog":
         """Begin the round of a batch, or the same one again if it had begun."""
         if self.batch_id == batch_id:

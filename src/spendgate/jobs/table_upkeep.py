@@ -43,6 +43,7 @@ from spendgate.jobs.spark_sink import again_on_conflict, is_sparks, spark_messag
 from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.hourly_spend import hour_of, hourly_spend
 from spendgate.transforms.schemas import quoted_text
+from spendgate.transforms.single_events import events_once
 from spendgate.transforms.time_range import HOUR_SECONDS, hour_ranges
 
 FILE_BYTES_MIN = 16 * 1024 * 1024
@@ -229,7 +230,7 @@ class _Upkeep:
         """Tell whether the rollup has another idea of some hours than their events."""
         ranges = [(int(since.timestamp()), int(before.timestamp()))]
         events = self.space.read(self.spark, SPEND_EVENTS).where(is_within("occurred_at", ranges))
-        counted = counted_events(self.spark, self.space, events, self.run.as_of)
+        counted = events_once(counted_events(self.spark, self.space, events, self.run.as_of))
         columns = (*SPEND_HOURLY.key, "requests", "cost_usd")
         sums = hourly_spend(counted).select(*columns)
         known = self.space.read(self.spark, SPEND_HOURLY).where(is_within("hour", ranges))

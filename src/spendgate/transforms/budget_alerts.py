@@ -4,7 +4,7 @@ Whether a crossing is new is decided by the MERGE into `budget_alerts`; here eac
 is `domain.alert.AlertKey.alert_id` as columns, which a test compares.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -92,7 +92,11 @@ def spend_crossings(
 
 
 def refusal_crossings(
-    decisions: DataFrame, budgets: DataFrame, levels: DataFrame, as_of: datetime
+    decisions: DataFrame,
+    budgets: DataFrame,
+    levels: DataFrame,
+    scopes: Iterable[str],
+    as_of: datetime,
 ) -> DataFrame:
     """Return the hard stops among refusals: the first of each budget, value and window.
 
@@ -103,6 +107,7 @@ def refusal_crossings(
         decisions: rows of `decisions`.
         budgets: rows of `BUDGETS_SCHEMA`.
         levels: rows of `RUNGS_SCHEMA`.
+        scopes: the scopes of the budgets.
         as_of: the time of the run; refusals long before are left out.
     """
     now, earliest = (F.lit(at).cast(TIMESTAMP) for at in (as_of, as_of - LOOKBACK))
@@ -120,7 +125,7 @@ def refusal_crossings(
         refused.join(F.broadcast(facts), "budget_id")
         .join(F.broadcast(stops), "budget_id")
         .withColumn("tags", F.create_map().cast(TEXT_MAP))
-        .withColumns({"scope_value": scope_value(), "bounds": bounds})
+        .withColumns({"scope_value": scope_value(scopes), "bounds": bounds})
         .where("scope_value IS NOT NULL")
         .withColumns({"window_start": F.col("bounds.start"), "window_end": F.col("bounds.end")})
         .withColumn("window_start", _start_of_stretch(F.col("occurred_at")))

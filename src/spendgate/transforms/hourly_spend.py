@@ -18,16 +18,19 @@ _TOKENS = (
 
 
 def hourly_spend(events: DataFrame) -> DataFrame:
-    """Return the rows of `spend_hourly` that some events make, each event counted once.
+    """Return the rows of `spend_hourly` that some events, each there once, make.
 
     An expired event has no usage and its correction has it, so tokens add up to what is known.
     """
-    once = events.dropDuplicates(["event_id"]).withColumn("hour", hour_of("occurred_at"))
-    sums = once.groupBy(*SPEND_HOURLY.key).agg(
-        charged_calls().alias("requests"),
-        *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in _TOKENS),
-        F.sum("cost_usd").alias("cost_usd"),
-        F.sum("dbu").alias("dbu"),
+    sums = (
+        events.withColumn("hour", hour_of("occurred_at"))
+        .groupBy(*SPEND_HOURLY.key)
+        .agg(
+            charged_calls().alias("requests"),
+            *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in _TOKENS),
+            F.sum("cost_usd").alias("cost_usd"),
+            F.sum("dbu").alias("dbu"),
+        )
     )
     return conformed(sums, SPEND_HOURLY)
 

@@ -2,18 +2,14 @@
 -- OSS Delta binds no parameters in MERGE, so values arrive as columns of the frame. $times and $since
 -- are the hours of a round as literals, so that Delta looks only at files of those hours, or windows.
 
+-- The round's hours as they are now, in the place of what they were; hours whose events retention has
+-- removed stay. One statement reads {source} once, where MERGE would read it twice.
 -- name: merge_hourly
-MERGE INTO $target AS t
-USING {source} AS s
-ON t.hour = s.hour
-  AND ($times)
-  AND t.org_id <=> s.org_id
-  AND t.team_id <=> s.team_id
-  AND t.agent_id <=> s.agent_id
-  AND t.user_id <=> s.user_id
-  AND t.model = s.model
-WHEN MATCHED THEN UPDATE SET *
-WHEN NOT MATCHED THEN INSERT *
+INSERT INTO $target
+REPLACE WHERE ($times) AND NOT ($settled)
+SELECT
+  *
+FROM {source}
 
 -- Hours whose events retention has removed can't be made again and stay.
 -- name: replace_hourly
@@ -33,30 +29,13 @@ SELECT
   *
 FROM {source}
 
--- The hour's sum is made anew from all its events; what it was before the round is kept beside it.
+-- The hour's sums are made anew from all its events; {source} has the hour's other rows too.
 -- name: merge_budget_hourly
-MERGE INTO $target AS t
-USING {source} AS s
-ON t.hour = s.hour
-  AND ($times)
-  AND t.budget_id = s.budget_id
-  AND t.scope = s.scope
-  AND t.scope_value = s.scope_value
-  AND t.window = s.window
-  AND t.window_start <=> s.window_start
-  AND t.window_end <=> s.window_end
-WHEN MATCHED AND t.round_id < s.round_id THEN UPDATE SET
-  spent_usd = s.spent_usd,
-  requests = s.requests,
-  last_event_at = s.last_event_at,
-  before_usd = t.spent_usd,
-  before_requests = t.requests,
-  round_id = s.round_id
-WHEN MATCHED AND t.round_id = s.round_id THEN UPDATE SET
-  spent_usd = s.spent_usd,
-  requests = s.requests,
-  last_event_at = s.last_event_at
-WHEN NOT MATCHED THEN INSERT *
+INSERT INTO $target
+REPLACE WHERE $times
+SELECT
+  *
+FROM {source}
 
 -- name: replace_window_spend
 INSERT OVERWRITE $target BY NAME
