@@ -30,7 +30,7 @@ from spendgate.domain.price import Price, TokenClass
 from spendgate.domain.usage import TokenUsage
 from spendgate.errors import HostError
 from spendgate.gateway.ports import EventBatch
-from spendgate.jobs import chargeback
+from spendgate.jobs import aggregate, chargeback
 from spendgate.jobs.job_run import JobRun, Report
 
 pytestmark = pytest.mark.spark
@@ -279,12 +279,13 @@ def test_a_table_that_isnt_there_is_a_note_only_while_nothing_was_charged(tmp_pa
 
     facts = CallFacts(1, AT, {"user": "ann"}, MODEL, MODEL, "s", "global", "v", "allow", ())
     ledger.adjust([Adjustment("a", "f", Booking(5, (), facts, Charge()), "ann", "why", AT)])
-    assert chargeback.run(run)["problems"] == [
-        "there is no spend_events table yet, and events wait for it: run drain"
-    ]
+    waiting = ["there is no spend_events table yet, and events wait for it: run drain"]
+    assert chargeback.run(run)["problems"] == waiting
+    assert aggregate.run_job(run)["problems"] == waiting
 
     drain_outbox(ledger, settings)
     ledger.close()
     shutil.rmtree(settings.delta_folder / "spend_events")
     (lost,) = chargeback.run(run)["problems"]  # type: ignore[misc]  # plain JSON
+    assert aggregate.run_job(run)["problems"] == [lost]
     assert lost.startswith("there is no spend_events table, but the ledger's events were delivered")

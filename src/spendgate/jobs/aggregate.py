@@ -33,6 +33,7 @@ from spendgate.domain.table import (
 )
 from spendgate.domain.window import WindowKind
 from spendgate.errors import HostError, LedgerUnavailableError
+from spendgate.jobs.absent_events import absent_events
 from spendgate.jobs.alerts import add_alerts, alert
 from spendgate.jobs.event_rounds import SURVEYED, Rounds, is_within
 from spendgate.jobs.job_run import JobRun, Report
@@ -70,9 +71,12 @@ def run_job(run: JobRun) -> Report:
     spark, space = run.spark(), run.space
     balances: Sequence[BalanceRow] | None = None
     note: str | None = None
+    absent: Report = {}
     try:
         with run.opened_ledger() as ledger:
             policy, balances = ledger.policies.policy(), ledger.balances()
+            if not space.exists(spark, SPEND_EVENTS):
+                absent = absent_events(ledger)
     except (LedgerUnavailableError, HostError) as error:
         if isinstance(error, HostError) and run.catalog is None:
             raise  # a home without a ledger is another home than was meant
@@ -82,6 +86,7 @@ def run_job(run: JobRun) -> Report:
     report = aggregate(
         spark, space, policy, balances, run.as_of, checkpoint, is_rebuild=run.rebuild
     )
+    report = {**report, **absent}
     if note is None and policy is not None:
         told = alert(run, policy)
         problems = [one for part in (report, told) for one in as_list(part.get("problems")) or ()]
@@ -125,7 +130,7 @@ def aggregate(
     if not space.exists(spark, SPEND_EVENTS):
         return report | {
             "batches": 0,
-            "note": "there is no spend_events table yet: no call was charged",
+            "note": "there is no spend_events table",
         }
     rounds = Rounds(space, budget_rows(policy or Policy(), as_of), as_of, checkpoint)
     log = _opened_log(spark, rounds, is_rebuild or bool(created))

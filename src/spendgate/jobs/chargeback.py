@@ -18,7 +18,6 @@ from pyspark.sql import functions as F  # noqa: N812
 from spendgate.adapters.chargeback_hook import Statement, Tenant, send_statement
 from spendgate.adapters.focus_files import write_focus
 from spendgate.adapters.statements import statements
-from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import open_price_book, utc_now
 from spendgate.config import Settings
 from spendgate.domain.chargeback import (
@@ -32,6 +31,7 @@ from spendgate.domain.chargeback_tables import CHARGEBACKS, CHARGES
 from spendgate.domain.notifier import NotifierKind, NotifierSpec
 from spendgate.domain.table import INT, MONEY_SUM, SPEND_EVENTS, STRING, TIMESTAMP, Table
 from spendgate.errors import HostError
+from spendgate.jobs.absent_events import absent_events
 from spendgate.jobs.counted_events import counted_events
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.retained import refuse_before_retained
@@ -66,7 +66,7 @@ def run(run: JobRun) -> Report:
     report: dict[str, object] = {"job": "chargeback", "period": period.name}
     if not space.exists(spark, SPEND_EVENTS):
         with run.opened_ledger() as ledger:
-            return {**report, **_without_events(ledger)}
+            return {**report, **absent_events(ledger)}
     refuse_before_retained(spark, space, period.start, "this period's bill")
     with run.opened_ledger() as ledger:
         prices = open_price_book(run.settings, ledger).rows
@@ -97,17 +97,6 @@ def run(run: JobRun) -> Report:
         "sent": status != SENT and bool(billed) and not problems,
         "problems": problems,
     }
-
-
-def _without_events(ledger: StoredLedger) -> Report:
-    """Say why no table of events is there: nothing charged, nothing delivered, or it is lost."""
-    name = SPEND_EVENTS.name
-    if not ledger.outbox.latest_events(1):
-        return {"note": f"there is no {name} table yet: no call was charged"}
-    if ledger.outbox.state().waiting_events:
-        return {"problems": [f"there is no {name} table yet, and events wait for it: run drain"]}
-    what = f"there is no {name} table, but the ledger's events were delivered to one"
-    return {"problems": [f"{what}: restore it, or name the place where it is"]}
 
 
 def focus_frame(spark: SparkSession, made: DataFrame, settings: Settings) -> DataFrame:
