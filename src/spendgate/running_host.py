@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from spendgate.adapters.gate_metrics import LedgerFigures
@@ -64,7 +65,6 @@ class RunningHost:
         )
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._sink: DeltaSink | None = None
         self._async_gateway: AsyncGateway | None = None
 
     def on_event_loop(self) -> "AsyncGateway":
@@ -85,7 +85,7 @@ class RunningHost:
         """Start the chores in the background; a call never waits for them."""
         if self._flushes:
             # Delta's libraries take a second to import: not while calls are answered.
-            self._sink = open_sink(self._settings)
+            _ = self._sink
         chores = (
             ("flush", self._flush, self._settings.flush_seconds),
             ("sweep", self._sweep, self._settings.sweep_seconds),
@@ -164,8 +164,12 @@ class RunningHost:
 
     def _flush(self) -> None:
         if self._flushes:
-            self._sink = self._sink or open_sink(self._settings)
             drain_outbox(self.ledger, self._settings, self._sink)
+
+    @cached_property
+    def _sink(self) -> "DeltaSink":
+        """The sink, kept: it then knows that its tables are there."""
+        return open_sink(self._settings)
 
     @property
     def _flushes(self) -> bool:

@@ -40,15 +40,21 @@ def spend(till: "Till") -> Callable[[], str]:
 
 
 class BusySink(VersionedSink):
-    """A sink that takes so long that a call ends during each append."""
+    """A sink that takes so long that a call ends during each of the first appends.
 
-    def __init__(self, spend: Callable[[], str]) -> None:
+    Not for ever: a flush that never ends is to fail its test, not to hang it.
+    """
+
+    def __init__(self, spend: Callable[[], str], calls: int = 5) -> None:
         super().__init__()
         self._spend = spend
+        self._calls_left = calls
 
     def append(self, ledger_id: str, batch: EventBatch) -> None:
         super().append(ledger_id, batch)
-        self._spend()
+        if self._calls_left:
+            self._calls_left -= 1
+            self._spend()
 
 
 def ids(batch: EventBatch | None) -> list[str]:
