@@ -190,6 +190,6 @@ BUDGET_STATE = Table(
         Column("forecast_high_usd", MONEY_SUM, "Upper edge of the forecast's band"),
         Column("exhausts_at", TIMESTAMP, "When forecast or spend reaches the hard cap"),
         Column("last_event_at", TIMESTAMP, "Latest occurred_at of the events in the sum"),
-        required("updated_at", TIMESTAMP, "as_of of the run that wrote this row"),
+        required("updated_at", TIMESTAMP, "as_of of the run that made this row last"),
     ),
 )

@@ -11,7 +11,7 @@ them.)
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
@@ -21,17 +21,14 @@ from spendgate.adapters.plain_data import as_list
 from spendgate.domain.alert_sources import raise_alerts
 from spendgate.domain.budget import BalanceRow, Policy
 from spendgate.domain.budget_tables import BUDGET_HOURLY
-from spendgate.domain.decision import Status
 from spendgate.domain.quarantine_table import SPEND_QUARANTINE
 from spendgate.domain.table import (
     BUDGET_STATE,
     SPEND_EVENTS,
     SPEND_HOURLY,
     TIMESTAMP,
-    WINDOW_KEY,
     WINDOW_SPEND,
 )
-from spendgate.domain.window import WindowKind
 from spendgate.errors import HostError, LedgerUnavailableError
 from spendgate.jobs.absent_events import absent_events
 from spendgate.jobs.alerts import add_alerts, alert
@@ -39,27 +36,16 @@ from spendgate.jobs.event_rounds import SURVEYED, Rounds, is_within
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.round_log import RoundLog, read_log, write_log
 from spendgate.jobs.spark_session import compiled_queries
+from spendgate.jobs.state_renewal import renew_state
 from spendgate.jobs.table_policy import policy_of_table
 from spendgate.jobs.table_space import TableSpace
-from spendgate.transforms.budget_frame import (
-    BUDGETS_SCHEMA,
-    OPEN_WINDOWS_SCHEMA,
-    budget_rows,
-    open_window_rows,
-)
-from spendgate.transforms.budget_state import budget_state
+from spendgate.transforms.budget_frame import budget_rows
 from spendgate.transforms.hourly_spend import hour_of
 from spendgate.transforms.quarantine import quarantine_reason
-from spendgate.transforms.single_events import events_once
 from spendgate.transforms.time_range import hour_ranges
-from spendgate.transforms.window_spend import rolling_spend
 
 OWN_TABLES = (SPEND_HOURLY, BUDGET_HOURLY, WINDOW_SPEND, BUDGET_STATE)
 """What the job makes from the events; a table of another shape is made anew."""
-_CARRY_DAYS = 100
-"""Windows that may carry money to an open one are over since less: months are the longest."""
-_OPEN_DAYS = 32
-"""An open window that has an end began less than so long ago."""
 
 
 def run_job(run: JobRun) -> Report:
@@ -140,7 +126,8 @@ def aggregate(
         log = _catch_up(spark, rounds, read_log(checkpoint) or log)
         report |= {"batches": batches, "events": events}
         if policy is not None:
-            report |= _renew_state(spark, rounds, policy, balances)
+            made, log = renew_state(spark, rounds, policy, balances, log)
+            report |= made
         write_log(checkpoint, replace(log, events=events))
     quarantine = _quarantine_counts(spark, space)
     return report | {
@@ -151,19 +138,6 @@ def aggregate(
             f"{count} events aren't counted ({reason}); see table {SPEND_QUARANTINE.name}"
             for reason, count in quarantine.items()
         ],
-    }
-
-
-def _renew_state(
-    spark: SparkSession, rounds: Rounds, policy: Policy, balances: Sequence[BalanceRow] | None
-) -> Report:
-    space, as_of = rounds.space, rounds.as_of
-    state = _current_state(spark, rounds, policy, balances)
-    space.write("merge_budget_state", BUDGET_STATE, state)
-    removed = _remove_former_windows(spark, space, as_of)
-    return {
-        "budget_state": _count_by_status(spark, space, as_of),
-        "budget_state_removed": removed,
     }
 
 
@@ -241,77 +215,3 @@ def _quarantine_counts(spark: SparkSession, space: TableSpace) -> dict[str, int]
     waiting = space.read(spark, SPEND_QUARANTINE).where("released_at IS NULL")
     rows = waiting.groupBy("reason").count().collect()  # a row per reason
     return {row["reason"]: row["count"] for row in sorted(rows)}
-
-
-def _current_state(
-    spark: SparkSession,
-    rounds: Rounds,
-    policy: Policy,
-    balances: Sequence[BalanceRow] | None,
-) -> DataFrame:
-    space, as_of = rounds.space, rounds.as_of
-    known = spark.createDataFrame(rounds.budgets, BUDGETS_SCHEMA)
-    open_rows = open_window_rows(policy, balances, as_of)
-    carrying = [one.budget_id for one in policy.budgets if one.rollover_max_nano]
-    sums = _sums_to_refresh(spark, space, as_of, carrying)
-    longest = [b.window.rolling_seconds or 0 for b in policy.budgets]
-    if any(b.window.kind is WindowKind.ROLLING for b in policy.budgets):
-        earliest = datetime.fromtimestamp(int(as_of.timestamp()) - max(longest), UTC)
-        recent = space.read(spark, SPEND_EVENTS).where(F.col("occurred_at") >= F.lit(earliest))
-        counted = events_once(rounds.counted(spark, recent))
-        rolling = rolling_spend(counted, known, rounds.scopes, as_of)
-        sums = sums.unionByName(rolling.withColumn("is_shown", F.lit(True)))
-    now = F.lit(as_of).cast(TIMESTAMP)
-    recent_hours = F.col("hour") >= F.lit(as_of - timedelta(days=_OPEN_DAYS))
-    hours = space.read(spark, BUDGET_HOURLY).where(recent_hours & (F.col("window_end") > now))
-    return budget_state(
-        sums,
-        known,
-        spark.createDataFrame(open_rows, OPEN_WINDOWS_SCHEMA),
-        hours,
-        as_of,
-        is_ledger_known=balances is not None,
-        is_carrying=bool(carrying),
-    )
-
-
-def _sums_to_refresh(
-    spark: SparkSession, space: TableSpace, as_of: datetime, carrying: Sequence[str]
-) -> DataFrame:
-    """The windows that were open, or were changed, since the state was last made.
-
-    Windows of budgets that carry money on are there besides, not to be shown.
-    """
-    sums = space.read(spark, WINDOW_SPEND)
-    last = space.read(spark, BUDGET_STATE).agg(F.max(F.unix_micros("updated_at")).alias("at"))
-    last_micros = last.collect()[0]["at"]  # one row
-    is_shown = F.lit(True)
-    if last_micros is not None:
-        since = F.least(F.timestamp_micros(F.lit(last_micros)), F.lit(as_of).cast(TIMESTAMP))
-        is_open = F.col("window_end").isNull() | (F.col("window_end") > since)
-        is_shown = is_open | (F.col("changed_at") >= since)
-    may_carry = F.col("budget_id").isin(*carrying) & (
-        F.col("window_end") > F.lit(as_of - timedelta(days=_CARRY_DAYS))
-    )
-    shown = sums.withColumn("is_shown", is_shown)
-    needed = shown.where(F.col("is_shown") | may_carry) if carrying else shown.where("is_shown")
-    kept = ("spent_usd", "requests", "last_event_at", "is_shown")
-    return needed.select(*WINDOW_KEY, *kept)
-
-
-def _remove_former_windows(spark: SparkSession, space: TableSpace, as_of: datetime) -> int:
-    """Remove open windows that are no more: their budget is gone, or is defined otherwise."""
-    now = F.lit(as_of).cast(TIMESTAMP)
-    is_open = F.col("window_end").isNull() | (F.col("window_end") > now)
-    former = space.read(spark, BUDGET_STATE).where(is_open & (F.col("updated_at") != now))
-    if former.isEmpty():
-        return 0
-    metrics = space.write("delete_budget_state", BUDGET_STATE, former.select(*BUDGET_STATE.key))
-    return int(metrics[0]["num_deleted_rows"])
-
-
-def _count_by_status(spark: SparkSession, space: TableSpace, as_of: datetime) -> dict[str, int]:
-    current = F.col("updated_at") == F.lit(as_of).cast(TIMESTAMP)
-    counted = space.read(spark, BUDGET_STATE).where(current).groupBy("status").count()
-    found = {row["status"]: row["count"] for row in counted.collect()}  # three rows at most
-    return {status.value: found.get(status.value, 0) for status in Status}

@@ -7,6 +7,7 @@ the stream's checkpoint, because one without the other is worth nothing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -36,6 +37,12 @@ class RoundLog:
 
     events: int = 0
     """Rows of `spend_events` at the end of the last run; retention may have removed some since."""
+    state_round: int | None = None
+    """The last round whose sums are in `budget_state`; None in logs of older versions."""
+    state_at: datetime | None = None
+    """The time that `budget_state` was last made for."""
+    state_basis: str = ""
+    """What all its rows were made of beside their sums; empty: all must be made again."""
 
     def for_batch(self, batch_id: int) -> "RoundLog":
         """Begin the round of a batch, or the same one again if it had begun."""

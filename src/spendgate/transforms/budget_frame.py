@@ -1,5 +1,6 @@
 """What the transforms know of budgets: rows made from the policy and the ledger's balances."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -7,7 +8,7 @@ from decimal import Decimal
 from spendgate.domain.budget import PPM, BalanceRow, Budget, Policy
 from spendgate.domain.money import to_decimal
 from spendgate.domain.table import BIGINT, MONEY_SUM, RATIO, STRING, TIMESTAMP
-from spendgate.domain.window import Window, format_window, window_at
+from spendgate.domain.window import Window, WindowKind, format_window, window_at
 
 BUDGETS_SCHEMA = (
     f"budget_id {STRING}, scope {STRING}, tz {STRING}, `window` {STRING}, "
@@ -36,24 +37,45 @@ def open_window_rows(
 ) -> list[OpenWindowRow]:
     """Return the windows that have a state at a time even if no event has fallen into them.
 
-    Those are the current windows of budgets without a wildcard, and every current or just ended
-    window with a balance in the ledger. Without balances nothing is known to be held.
+    Those are the current windows of budgets without a wildcard, every current or just ended window
+    with a balance in the ledger, and the lifetimes of which money is held. Without balances nothing
+    is known to be held.
     """
+    by_budget: dict[str, list[BalanceRow]] = {}
+    for row in balances or ():
+        by_budget.setdefault(row.budget_id, []).append(row)
     rows: dict[tuple[str, str, datetime | None], OpenWindowRow] = {}
     for budget in policy.budgets:
-        if budget.expires_at is not None and budget.expires_at <= as_of:
+        if _is_over(budget, as_of):
             continue
         windows = _recent_windows(budget, as_of)
         if not budget.scope.wildcards:
             value, window = budget.scope.value_text, windows[0]
             held = None if balances is None else Decimal(0)
             rows[budget.budget_id, value, window.start] = _open_row(budget, value, window, held)
-        of_budget = [row for row in balances or () if row.budget_id == budget.budget_id]
+        of_budget = by_budget.get(budget.budget_id, ())
+        is_endless = budget.window.kind is WindowKind.LIFETIME
         for window in windows:
             for value, held_nano in _held_by_value(of_budget, window).items():
+                if is_endless and not held_nano:
+                    continue  # as many as there were ever values
                 held = to_decimal(held_nano)
                 rows[budget.budget_id, value, window.start] = _open_row(budget, value, window, held)
     return list(rows.values())
+
+
+def state_basis(policy: Policy, as_of: datetime, *, is_ledger_known: bool) -> str:
+    """Return a digest of what the state of a lifetime depends on beside its sums and its holds."""
+    scopes = [
+        (_is_over(one, as_of), None if one.scope.wildcards else one.scope.value_text)
+        for one in policy.budgets
+    ]
+    basis = repr((budget_rows(policy, as_of), scopes, is_ledger_known))
+    return hashlib.sha256(basis.encode()).hexdigest()
+
+
+def _is_over(budget: Budget, as_of: datetime) -> bool:
+    return budget.expires_at is not None and budget.expires_at <= as_of
 
 
 def _budget_row(budget: Budget, limit_nano: int) -> BudgetRow:

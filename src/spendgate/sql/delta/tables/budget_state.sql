@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS $target (
   forecast_high_usd DECIMAL(28,9) COMMENT 'Upper edge of the forecast\'s band',
   exhausts_at TIMESTAMP COMMENT 'When forecast or spend reaches the hard cap',
   last_event_at TIMESTAMP COMMENT 'Latest occurred_at of the events in the sum',
-  updated_at TIMESTAMP NOT NULL COMMENT 'as_of of the run that wrote this row'
+  updated_at TIMESTAMP NOT NULL COMMENT 'as_of of the run that made this row last'
 )
 USING DELTA
 COMMENT 'Each budget, value and window: limit, spend, status, burn rate and forecast'
