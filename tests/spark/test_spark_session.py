@@ -7,9 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
 from spendgate.errors import HostError
-from spendgate.jobs.spark_session import JARS, delta_settings, local_session
+from spendgate.jobs.spark_session import (
+    COMPILED_ROWS_MIN,
+    INTERPRETED,
+    JARS,
+    compiled_queries,
+    delta_settings,
+    local_session,
+)
 
 CONNECT_RUN = Path(__file__).with_name("connect_run.py")
 
@@ -62,6 +70,31 @@ def test_cached_jars_are_named_so_that_no_network_is_needed(tmp_path: Path) -> N
 
     assert delta_settings(tmp_path)["spark.jars"].count(".jar") == len(JARS)
     assert "spark.jars.packages" not in delta_settings(tmp_path)
+
+
+@pytest.mark.spark
+def test_queries_are_compiled_while_they_read_many_rows(spark: SparkSession) -> None:
+    def found() -> dict[str, str | None]:
+        return {name: spark.conf.get(name) for name in INTERPRETED}
+
+    def read_and_die() -> None:
+        with compiled_queries(spark, is_ours=True, rows=COMPILED_ROWS_MIN):
+            many.update(found())
+            raise RuntimeError("killed")
+
+    many: dict[str, str | None] = {}
+    with compiled_queries(spark, is_ours=True, rows=COMPILED_ROWS_MIN - 1):
+        few = found()
+    with compiled_queries(spark, is_ours=False, rows=COMPILED_ROWS_MIN):
+        platform = found()
+    with pytest.raises(RuntimeError, match="killed"):
+        read_and_die()
+
+    assert few == platform == found() == INTERPRETED
+    assert many == {
+        "spark.sql.codegen.factoryMode": "FALLBACK",
+        "spark.sql.codegen.wholeStage": "true",
+    }
 
 
 @pytest.mark.spark

@@ -33,6 +33,7 @@ from spendgate.errors import HostError, LedgerUnavailableError
 from spendgate.jobs.absent_events import absent_events
 from spendgate.jobs.alerts import add_alerts, alert
 from spendgate.jobs.event_rounds import SURVEYED, Rounds, is_within
+from spendgate.jobs.file_order import put_in_order
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.round_log import RoundLog, read_log, write_log
 from spendgate.jobs.spark_session import compiled_queries
@@ -129,6 +130,8 @@ def aggregate(
             made, log = renew_state(spark, rounds, policy, balances, log)
             report |= made
         write_log(checkpoint, replace(log, events=events))
+        for table in (WINDOW_SPEND, BUDGET_STATE):
+            put_in_order(spark, space, table)
     quarantine = _quarantine_counts(spark, space)
     return report | {
         "held_known": balances is not None,

@@ -36,6 +36,7 @@ from spendgate.domain.window import WindowKind
 from spendgate.errors import HostError
 from spendgate.jobs.counted_events import counted_events
 from spendgate.jobs.event_rounds import is_within
+from spendgate.jobs.file_order import is_ordered
 from spendgate.jobs.job_run import JobRun
 from spendgate.jobs.retained import EVENTS_FROM, WINDOWS_FROM, Retained, read_retained
 from spendgate.jobs.round_log import read_log
@@ -141,7 +142,8 @@ class _Upkeep:
     def _tidy(self, table: Table) -> None:
         before, size = self._files(table)
         self.files[table.name] = {"files_before": before, "files_after": before}
-        if before >= FILES_MIN and size < before * FILE_BYTES_MIN:
+        is_small = before >= FILES_MIN and size < before * FILE_BYTES_MIN
+        if is_small and not is_ordered(self.space, table):
             again_on_conflict(lambda: self._sql("optimize", table))
             self.files[table.name]["files_after"] = self._files(table)[0]
         folder = None if self.space.folder is None else self.space.folder / table.name

@@ -68,6 +68,14 @@ WHEN MATCHED AND t.round_id = s.round_id THEN UPDATE SET
   last_event_at = GREATEST(t.last_event_at, s.last_event_at)
 WHEN NOT MATCHED THEN INSERT *
 
+-- {source} has the same rows in another order.
+-- name: replace_later
+INSERT INTO $target
+REPLACE WHERE last_event_at >= $since
+SELECT
+  *
+FROM {source}
+
 -- name: delete_budgets
 MERGE INTO $target AS t
 USING {source} AS s

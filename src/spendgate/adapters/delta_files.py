@@ -1,0 +1,33 @@
+"""The files of a Delta table, as its log describes them."""
+
+# pyright: basic
+# pyarrow ships no types, so that strict mode would only report that.
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpan:
+    """How many rows a file has, and from when until when they are."""
+
+    rows: int
+    first: datetime
+    last: datetime
+
+
+def file_spans(path: Path, column: str) -> list[FileSpan]:
+    """Return the files of a table, by a column of times; files whose log doesn't say are left out.
+
+    A log may round the times outwards, by a millisecond.
+    """
+    found = pa.table(DeltaTable(path).get_add_actions(flatten=True))
+    names = ("num_records", f"min.{column}", f"max.{column}")
+    if not set(names) <= set(found.column_names):
+        return []
+    rows = zip(*(found[name].to_pylist() for name in names), strict=True)
+    return [FileSpan(*row) for row in rows if None not in row]
