@@ -54,17 +54,26 @@ class SqliteGuard:
         Raises:
             LedgerBusyError: if another process still has it at `deadline` (monotonic).
         """
-        self._take(deadline)
+        self.take(deadline)
         try:
             yield
         finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self.release()
 
     def close(self) -> None:
         """Give the file back."""
         self._file.close()
 
-    def _take(self, deadline: float) -> None:
+    def release(self) -> None:
+        """Let others have the lock."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def take(self, deadline: float) -> None:
+        """Take the lock, for who releases it in any case.
+
+        Raises:
+            LedgerBusyError: if another process still has it at `deadline` (monotonic).
+        """
         attempt = 0
         while True:
             try:

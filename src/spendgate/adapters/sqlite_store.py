@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
+from types import TracebackType
 
 from spendgate.adapters.sqlite_guard import SqliteGuard
 from spendgate.adapters.sqlite_migrations import migrate, missing_migrations
@@ -73,25 +74,42 @@ class SqliteStore:
         finally:
             self._opening.release()
 
-    @contextmanager
-    def write(self, busy_seconds: float | None = None) -> Generator[sqlite3.Connection]:
+    def write(self, busy_seconds: float | None = None) -> "Writing":
         """Run one transaction alone; it commits at the end of the block or leaves nothing.
 
         Raises:
             LedgerBusyError: if others are too long in the middle of theirs.
         """
-        deadline = time.monotonic() + (self._busy_seconds if busy_seconds is None else busy_seconds)
-        session, has_moved = self._locked(lambda one: one.write_lock, deadline), False
+        return Writing(self, self._busy_seconds if busy_seconds is None else busy_seconds)
+
+    def begin(self, busy_seconds: float) -> tuple[SqliteSession, sqlite3.Connection]:
+        """Begin a transaction, for who calls `end` in any case.
+
+        Raises:
+            LedgerBusyError: if others are too long in the middle of theirs.
+        """
+        deadline = time.monotonic() + busy_seconds
+        session = self._locked(_write_lock, deadline)
         try:
-            with self._errors(), session.transaction(deadline) as connection:
-                yield connection
-        except LedgerMovedError:
-            has_moved = True
+            return session, session.begin(deadline)
+        except BaseException as error:
+            session.write_lock.release()
+            if isinstance(error, LedgerMovedError):
+                self._forget(session)
+            self._tell(error)
+            raise
+
+    def end(self, session: SqliteSession, error: BaseException | None) -> None:
+        """Commit, or leave nothing after an error; raises the error as the ledger's own."""
+        try:
+            session.end(commits=error is None)
+        except sqlite3.DatabaseError as failed:
+            self._tell(failed)
             raise
         finally:
             session.write_lock.release()
-            if has_moved:
-                self._forget(session)
+        if error is not None:
+            self._tell(error)
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """Run one query on the last committed state, without waiting for writers."""
@@ -194,15 +212,47 @@ class SqliteStore:
     def _errors(self) -> Generator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            self._tell(error)
+            raise
+
+    def _tell(self, error: BaseException) -> None:
+        """Raise an error of SQLite's as one of the ledger's; others stay what they are."""
+        if isinstance(error, sqlite3.OperationalError):
             if "no such" in str(error):
                 raise LedgerBrokenError(f"{self.path} is damaged: {error}") from error
             raise LedgerUnavailableError(f"the ledger {self.path} can't answer: {error}") from error
-        except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.DatabaseError):
             raise LedgerBrokenError(
                 f"{self.path} can't be read as a ledger: {error}; restore it from a copy, it is "
                 "never started afresh by itself"
             ) from error
+
+
+class Writing:
+    """One transaction of a store, as a block; a class, because it is entered twice per call."""
+
+    def __init__(self, store: SqliteStore, busy_seconds: float) -> None:
+        self._store = store
+        self._busy_seconds = busy_seconds
+
+    def __enter__(self) -> sqlite3.Connection:
+        """Begin."""
+        self._session, connection = self._store.begin(self._busy_seconds)
+        return connection
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Commit, or leave nothing after an error."""
+        self._store.end(self._session, error)
+
+
+def _write_lock(session: SqliteSession) -> threading.Lock:
+    return session.write_lock
 
 
 _stores: "weakref.WeakSet[SqliteStore]" = weakref.WeakSet()
