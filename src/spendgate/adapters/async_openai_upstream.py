@@ -4,13 +4,13 @@ aiohttp takes a third of httpx's time per call (measured, docs/benchmarks.md).
 """
 
 import asyncio
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 
 import aiohttp
 
 from spendgate.adapters.credentials import Headers
+from spendgate.adapters.json_bytes import json_bytes
 from spendgate.adapters.model_server import ModelServer
 from spendgate.adapters.openai_answer import (
     ANSWER_BYTES_MAX,
@@ -92,7 +92,7 @@ class AsyncOpenAIUpstream:
         except CredentialsError as error:
             self._server.report(error)
             raise
-        content = json.dumps(sent.body, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+        content = json_bytes(sent.body)
         session = self._session
         if session is None:
             session = self._session = self._opened()

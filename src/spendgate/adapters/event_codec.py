@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from pydantic_core import to_json
+
 from spendgate.domain.event import AdjustmentNote, CallFacts, Charge, DecisionRecord
 from spendgate.domain.usage import TokenUsage
 
@@ -27,7 +29,7 @@ def from_micros(micros: int) -> datetime:
 
 def dump(value: object) -> str:
     """Write compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return to_json(value).decode()
 
 
 def encode_facts(facts: CallFacts) -> str:

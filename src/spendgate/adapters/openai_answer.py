@@ -2,6 +2,7 @@
 
 import json
 import math
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import cast
 
@@ -25,8 +26,8 @@ def is_event_stream(status: int, content_type: str) -> bool:
 def parsed_answer(answer: bytes) -> Mapping[str, object] | None:
     """Return an answer's JSON object; None for anything else."""
     try:
-        # NaN and Infinity are no JSON, and what can't be sent on as JSON must not get further.
-        parsed = json.loads(answer, parse_constant=lambda _: None, parse_float=_finite)
+        text = answer.removeprefix(BOM_UTF8).decode("utf-8", "surrogatepass")
+        parsed: object = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
     return cast("Mapping[str, object]", parsed) if isinstance(parsed, dict) else None
@@ -44,3 +45,13 @@ def retry_after_seconds(header: str) -> float | None:
 def _finite(text: str) -> float | None:
     value = float(text)  # 1e999 becomes Infinity
     return value if math.isfinite(value) else None
+
+
+def _nothing(_constant: str) -> None:
+    return None
+
+
+_DECODER = json.JSONDecoder(parse_constant=_nothing, parse_float=_finite)
+"""NaN and Infinity are no JSON, and what can't be sent on as JSON must not get further.
+
+One for the process: `json.loads` makes a new one for each text."""

@@ -1,6 +1,5 @@
 """Any OpenAI-compatible model server over HTTP: one call per hold, never retried underneath."""
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -8,6 +7,7 @@ from contextlib import closing
 import httpx
 
 from spendgate.adapters.credentials import Headers
+from spendgate.adapters.json_bytes import json_bytes
 from spendgate.adapters.model_server import ModelServer
 from spendgate.adapters.openai_answer import (
     ANSWER_BYTES_MAX,
@@ -92,7 +92,7 @@ class OpenAIUpstream:
         except CredentialsError as error:
             self._server.report(error)
             raise
-        content = json.dumps(sent.body, ensure_ascii=True, separators=(",", ":")).encode()
+        content = json_bytes(sent.body)
         headers = {**sent.headers, **key}
         return key, self._client.build_request("POST", sent.url, content=content, headers=headers)
 

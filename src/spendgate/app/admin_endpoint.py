@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from spendgate.adapters.json_bytes import json_bytes
 from spendgate.errors import (
     AlreadyThereError,
     CallerError,
@@ -23,7 +24,7 @@ from spendgate.errors import (
     TokenError,
 )
 from spendgate.gateway.reply import Reply, error_reply, spend_headers
-from spendgate.web.answer import INTERNAL_MESSAGE, closing, encode_body, failure
+from spendgate.web.answer import INTERNAL_MESSAGE, closing, failure
 from spendgate.web.body import (
     BODY_SECONDS,
     BodyError,
@@ -128,7 +129,7 @@ class Endpoint:
             reply = failure(500, INTERNAL_MESSAGE)
         headers = {"Cache-Control": "no-store", **spend_headers(reply), **more}
         headers |= closing(reply.status)
-        content = encode_body(reply.body)
+        content = json_bytes(reply.body)
         return Response(content, reply.status, headers, media_type="application/json")
 
     def _told(self, request: Request, body: bytes) -> Told:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from spendgate.adapters.json_bytes import json_bytes
 from spendgate.app.admin import AdminGuard
 from spendgate.app.administration import Administration
 from spendgate.app.budget_routes import BudgetRoutes
@@ -32,7 +33,7 @@ from spendgate.config import Settings
 from spendgate.domain.budget import Policy
 from spendgate.gateway.reply import Reply, error_reply, spend_headers
 from spendgate.gateway.wire import CHAT, EMBEDDINGS, RESPONSES
-from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure
+from spendgate.web.answer import INTERNAL_MESSAGE, failure
 from spendgate.web.environment import settings_environment
 from spendgate.web.lifespan import Lifespan
 from spendgate.web.metrics_page import MetricsPage
@@ -180,7 +181,7 @@ def routes(
 def answer(reply: Reply) -> Response:
     """Return a reply as a response."""
     headers = spend_headers(reply)
-    body = encode_body(reply.body)
+    body = json_bytes(reply.body)
     return Response(body, reply.status, headers, media_type="application/json")
 
 

@@ -14,10 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from spendgate.adapters.json_bytes import json_bytes
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.app.live_figures import GROUPINGS, budget_rows, latest
 from spendgate.errors import LedgerUnavailableError
-from spendgate.web.answer import encode_body, failure
+from spendgate.web.answer import failure
 
 PAGE_PATHS = ("/", "/dashboard")
 SPEND_PATH, LATEST_PATH = "/api/dashboard/spend", "/api/dashboard/latest"
@@ -64,15 +65,15 @@ class LivePage:
         if by not in GROUPINGS:
             message = f"by must be one of {', '.join(GROUPINGS)}"
             refused = failure(400, message, "by")
-            return Response(encode_body(refused.body), 400, media_type="application/json")
+            return Response(json_bytes(refused.body), 400, media_type="application/json")
         return await self._answer(lambda: latest(self._ledger(), by, self._clock()))
 
     async def _answer(self, figures: Callable[[], Figures]) -> Response:
         try:
-            body, status = encode_body(await asyncio.to_thread(figures)), 200
+            body, status = json_bytes(await asyncio.to_thread(figures)), 200
         except LedgerUnavailableError:
             refused = failure(503, "the ledger can't be reached; try again")
-            body, status = encode_body(refused.body), 503
+            body, status = json_bytes(refused.body), 503
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         return Response(body, status, headers, media_type="application/json")
 

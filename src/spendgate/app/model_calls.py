@@ -7,13 +7,14 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from spendgate.adapters.json_bytes import json_bytes
 from spendgate.errors import SpendgateError
 from spendgate.gateway.admission import Incoming
 from spendgate.gateway.reply import Reply, note_headers, spend_headers
 from spendgate.gateway.reserving import LARGE_BYTES
 from spendgate.gateway.streamed_call import StreamedCall
 from spendgate.gateway.wire import Host
-from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure, send_answer
+from spendgate.web.answer import INTERNAL_MESSAGE, failure, send_answer
 from spendgate.web.body import BodyError, body_in_time, check_body, check_headers, parse_object
 from spendgate.web.event_stream import EventStream
 from spendgate.web.header import forwarded_user, single_headers
@@ -139,7 +140,7 @@ class ModelCalls:
 
 async def send_reply(send: Send, reply: Reply) -> None:
     """Send a reply as JSON."""
-    await send_answer(send, reply.status, encode_body(reply.body), spend_headers(reply))
+    await send_answer(send, reply.status, json_bytes(reply.body), spend_headers(reply))
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from spendgate.adapters.json_bytes import json_bytes
 from spendgate.gateway.json_object import JsonObject
 from spendgate.gateway.reply import Reply, spend_headers
-from spendgate.web.answer import closing, encode_body, failure
+from spendgate.web.answer import closing, failure
 from spendgate.web.body import (
     BODY_SECONDS,
     BodyError,
@@ -50,7 +51,7 @@ def narrow_route(narrower: Callable[[], Narrower], seconds: float = BODY_SECONDS
         except BodyError as error:
             reply = failure(error.status, str(error), error.field)
         return Response(
-            encode_body(reply.body),
+            json_bytes(reply.body),
             status_code=reply.status,
             # A token is a secret: no cache on the way may keep it.
             headers={**spend_headers(reply), **closing(reply.status), "Cache-Control": "no-store"},

@@ -14,7 +14,7 @@ from mlflow.protos.databricks_pb2 import (
     UNAUTHENTICATED,
 )
 
-from spendgate.web.answer import encode_body
+from spendgate.adapters.json_bytes import json_bytes
 
 # A server that ignores our status still maps these to a fitting one (DESIGN §4).
 _MLFLOW_CODES = {
@@ -51,7 +51,7 @@ class DeniedError(MlflowException):
 
     def __init__(self, status: int, body: dict[str, object]) -> None:
         self._status = status
-        self._body = encode_body(body)
+        self._body = json_bytes(body)
         super().__init__(f"the call was answered with status {status}", mlflow_code(status))
         slot = ANSWER_SLOT.get()
         if slot is not None:

@@ -10,10 +10,11 @@ from typing import cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from spendgate.adapters.json_bytes import json_bytes
 from spendgate.serving.denied import ANSWER_SLOT, AnswerSlot
 from spendgate.serving.invocation import explain_invalid
 from spendgate.serving.model_stream import ModelStream
-from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure, send_answer
+from spendgate.web.answer import INTERNAL_MESSAGE, failure, send_answer
 from spendgate.web.body import (
     BODY_SECONDS,
     BodyError,
@@ -159,7 +160,7 @@ async def _own_words(status: int, body: bytes, is_fault_of_body: bool) -> BodyEr
 
 async def _refuse(send: Send, error: BodyError) -> None:
     reply = failure(error.status, str(error), error.field)
-    await send_answer(send, reply.status, encode_body(reply.body))
+    await send_answer(send, reply.status, json_bytes(reply.body))
 
 
 def _streamed(body: bytes) -> dict[str, object] | None:

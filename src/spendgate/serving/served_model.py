@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar, cast
 
 from mlflow.pyfunc.model import PythonModel
 
+from spendgate.adapters.json_bytes import json_bytes
 from spendgate.bootstrap import build_caller
 from spendgate.config import Settings
 from spendgate.errors import (
@@ -26,7 +27,7 @@ from spendgate.gateway.wire import Host
 from spendgate.serving.denied import ANSWER_SLOT, DeniedError
 from spendgate.serving.invocation import raw_body
 from spendgate.serving.quiet import quiet_mlflow
-from spendgate.web.answer import INTERNAL_MESSAGE, encode_body, failure
+from spendgate.web.answer import INTERNAL_MESSAGE, failure
 from spendgate.web.worker import WORKER
 
 _logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Answering:
             yield from (chunk.document for chunk in answer.chunks if chunk.document is not None)
         else:
             if slot is not None:
-                slot.status, slot.body = answer.status, encode_body(answer.body)
+                slot.status, slot.body = answer.status, json_bytes(answer.body)
             no_choices: dict[str, object] = {"choices": []}
             yield no_choices | answer.body
 

@@ -1,7 +1,6 @@
 """Answers for whatever the gateway doesn't answer itself, in the gateway's own shape."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.types import Send
@@ -9,8 +8,6 @@ from starlette.types import Send
 from spendgate.gateway.reply import Reply, error_reply
 
 INTERNAL_MESSAGE = "the gate failed on this call; its log names the kind of error"
-# One for the process: `json.dumps` with separators builds a new one for each call.
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _CODES = {
     404: "not_found",
     405: "method_not_allowed",
@@ -23,14 +20,6 @@ def failure(status: int, message: str, field: str | None = None) -> Reply:
     """Return the error for a status; `message` and `field` must quote nothing of a body."""
     code = _CODES.get(status, "invalid_request" if status < 500 else "internal_error")
     return error_reply(status, code, message, param=field, retryable=status == 503)
-
-
-def encode_body(body: Mapping[str, object] | Sequence[object]) -> bytes:
-    """Return a body as JSON bytes.
-
-    ASCII only: an answer may hold half of a surrogate pair, which UTF-8 can't carry.
-    """
-    return _ENCODER.encode(body).encode("ascii")
 
 
 def closing(status: int) -> dict[str, str]:

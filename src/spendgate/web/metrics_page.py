@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from spendgate.web.answer import encode_body, failure, send_answer
+from spendgate.adapters.json_bytes import json_bytes
+from spendgate.web.answer import failure, send_answer
 
 PATH = "/metrics"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -29,7 +30,7 @@ class MetricsPage:
         if not self._is_allowed(scope):
             message = "this page needs the header Authorization: Bearer SPENDGATE_METRICS_TOKEN"
             reply = failure(401, message, "authorization")
-            await send_answer(send, reply.status, encode_body(reply.body))
+            await send_answer(send, reply.status, json_bytes(reply.body))
             return
         # The ledger is asked, and its host's loop has other things to do meanwhile.
         body = await asyncio.to_thread(self._text)
