@@ -186,3 +186,17 @@ def test_merging_a_chunk_twice_changes_nothing_and_edits_nothing(
 
     assert merge_stream_usage(once, chunk) == once
     assert (repr(earlier), repr(chunk)) == copies
+
+
+@given(counts, counts, st.lists(st.sampled_from(["prompt_tokens_details", "prompt_cache"])))
+def test_three_plain_counts_are_read_as_any_other_report(
+    prompt: int, completion: int, unsaid: list[str]
+) -> None:
+    plain: dict[str, object] = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        **dict.fromkeys(unsaid),
+    }
+
+    assert parse_usage(plain) == parse_usage({**plain, "cache_read_input_tokens": 0})

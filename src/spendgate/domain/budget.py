@@ -154,8 +154,14 @@ class Claim:
     """The balance that this call moves, then those that are added to it (rolling windows)."""
     neighbours: tuple["BalanceKey", "BalanceKey"] | None = field(init=False)
     """The balances of the windows before and after, where money is carried between them."""
+    hard_nano: int = field(init=False)
+    """The spend that this window never passes, but for what is carried into it."""
+    soft_nano: int = field(init=False)
+    """The spend from which the soft cap's actions start, but for what is carried."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hard_nano", self.budget.hard_of(self.limit_nano))
+        object.__setattr__(self, "soft_nano", self.budget.soft_of(self.limit_nano))
         budget_id, value = self.budget.budget_id, self.scope.value_text
         periods = (self.window.key, *self.window.also_keys)
         keys = tuple(BalanceKey(budget_id, value, period) for period in periods)

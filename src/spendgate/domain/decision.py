@@ -96,7 +96,7 @@ class Position:
     """What can still be held; negative after a limit was lowered."""
 
     def __post_init__(self) -> None:
-        hard = self.claim.budget.hard_of(self.claim.limit_nano) + self.carried_nano
+        hard = self.claim.hard_nano + self.carried_nano
         object.__setattr__(self, "hard_nano", hard)
         object.__setattr__(self, "available_nano", hard - self.spent_nano - self.held_nano)
 
@@ -108,7 +108,8 @@ class Position:
     @property
     def soft_nano(self) -> int:
         """The spend from which the soft cap's actions start."""
-        return self.claim.budget.soft_of(self.limit_nano)
+        claim, carried = self.claim, self.carried_nano
+        return claim.budget.soft_of(claim.limit_nano + carried) if carried else claim.soft_nano
 
     @property
     def status(self) -> Status:

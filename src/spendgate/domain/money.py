@@ -47,9 +47,10 @@ def parse_usd(text: str | int | Decimal, *, rounds_up: bool = False) -> int:
 
 def format_usd(nano: int) -> str:
     """Write nano-USD as dollars with nine decimals, such as `0.001230000`."""
-    sign = "-" if nano < 0 else ""
-    dollars, rest = divmod(abs(nano), NANO_PER_USD)
-    return f"{sign}{dollars}.{rest:09d}"
+    if nano < 0:
+        return f"-{format_usd(-nano)}"
+    dollars, rest = divmod(nano, NANO_PER_USD)
+    return f"{dollars}.{rest:09d}"
 
 
 def to_decimal(nano: int) -> Decimal:

@@ -287,7 +287,7 @@ def _tokens_by_class(usage: TokenUsage) -> dict[TokenClass, int]:
 def _charge(
     rates: Mapping[TokenClass, int], tokens: Mapping[TokenClass, int]
 ) -> dict[TokenClass, int]:
-    return {one: count * _rate(rates, one) for one, count in tokens.items()}
+    return {one: count and count * _rate(rates, one) for one, count in tokens.items()}
 
 
 def _rate(rates: Mapping[TokenClass, int], token_class: TokenClass) -> int:

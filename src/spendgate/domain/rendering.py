@@ -20,12 +20,13 @@ INDENTED_FIELDS = (
 )
 """Fields that reach the prompt as JSON, by the template or by the provider."""
 
+_SPACED = json.JSONEncoder(ensure_ascii=False)
 _RESULT_ROLES = ("tool", "function")
 
 
 def spaced_json(value: object) -> str:
     """Write JSON as templates do, with a space after each comma and colon."""
-    return json.dumps(value, ensure_ascii=False)
+    return _SPACED.encode(value)
 
 
 def rendered_arguments(arguments: str) -> str:

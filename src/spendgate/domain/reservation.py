@@ -30,13 +30,24 @@ class ReserveRequest:
 def completed_facts(request: ReserveRequest, granted: Granted) -> CallFacts:
     """Return a call's facts, completed with what was decided: model, server, price, decision."""
     candidate, facts = granted.candidate, request.facts
+    asked = facts.model, facts.upstream, facts.geo, facts.price_version, facts.decision
+    decided = (
+        candidate.model,
+        facts.upstream if candidate.upstream is None else candidate.upstream,
+        facts.geo if candidate.geo is None else candidate.geo,
+        candidate.price_version,
+        granted.decision.value,
+    )
+    if asked == decided:
+        return facts  # as nearly always, and a copy takes longer than to see that
+    model, upstream, geo, price_version, decision = decided
     return replace(
         facts,
-        model=candidate.model,
-        upstream=facts.upstream if candidate.upstream is None else candidate.upstream,
-        geo=facts.geo if candidate.geo is None else candidate.geo,
-        price_version=candidate.price_version,
-        decision=granted.decision.value,
+        model=model,
+        upstream=upstream,
+        geo=geo,
+        price_version=price_version,
+        decision=decision,
     )
 
 

@@ -48,9 +48,9 @@ def sure_grant(
         if budget.mode is Mode.SHADOW:
             ceilings.append(Ceiling(key))
             continue
-        used_max = budget.hard_of(claim.limit_nano) - amount
+        used_max = claim.hard_nano - amount
         if used_max < 0:
             return None
-        spent_max = budget.soft_of(claim.limit_nano) - candidate.expected_nano
+        spent_max = claim.soft_nano - candidate.expected_nano
         ceilings.append(Ceiling(key, spent_max, used_max))
     return SureGrant(candidate, amount, tuple(ceilings))

@@ -6,7 +6,7 @@ output contains the reasoning. `disjoint()` makes the parts that are priced.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, cast
 
 # Above this a JSON number is no longer exact in readers that use doubles, and no call is so big.
@@ -15,6 +15,9 @@ REPORTED_TOKENS_MAX = 2**53
 
 class UsageError(ValueError):
     """Raised when a usage report can't be a count of tokens."""
+
+
+_PLAIN = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,12 @@ class TokenUsage:
     reasoning_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            count: object = getattr(self, field.name)
+        for name in self.__slots__:  # of a dataclass: its fields
+            count: object = getattr(self, name)
             if isinstance(count, bool) or not isinstance(count, int):
-                raise UsageError(f"{field.name} must be an integer, got {_kind(count)}")
+                raise UsageError(f"{name} must be an integer, got {_kind(count)}")
             if count < 0:
-                raise UsageError(f"{field.name} must not be negative")
+                raise UsageError(f"{name} must not be negative")
         if self.cache_read_tokens + self.cache_write_tokens > self.input_tokens:
             raise UsageError("cache_read_tokens + cache_write_tokens must not exceed input_tokens")
         if self.cache_write_1h_tokens > self.cache_write_tokens:
@@ -98,7 +101,7 @@ def parse_usage(raw: object, *, unsplit_write_ttl: Literal["5m", "1h"] = "5m") -
     `unsplit_write_ttl` is what the request asked for: it classes cache writes that the report
     doesn't split into five-minute and one-hour ones.
     """
-    return _resolve_report(_read_report(raw, unsplit_write_ttl))
+    return _read_plain(raw) or _resolve_report(_read_report(raw, unsplit_write_ttl))
 
 
 def merge_stream_usage(
@@ -147,6 +150,22 @@ class _Report:
         if self.total_tokens is None:
             return None
         return self.total_tokens - self.prompt_tokens - self.completion_tokens
+
+
+def _read_plain(raw: object) -> ParsedUsage | None:
+    """Read three counts that add up, as most servers send, without asking how to read the rest."""
+    if not isinstance(raw, dict):
+        return None
+    report = cast(Mapping[str, object], raw)
+    if len(report) > len(_PLAIN) and any(
+        value is not None for name, value in report.items() if name not in _PLAIN
+    ):
+        return None
+    prompt, completion, total = map(report.get, _PLAIN)
+    if type(prompt) is int and type(completion) is int and type(total) is int:  # noqa: SIM102
+        if prompt >= 0 and completion >= 0 and prompt + completion == total:
+            return ParsedUsage(TokenUsage(prompt, completion), False)
+    return None
 
 
 def _read_report(raw: object, unsplit_write_ttl: Literal["5m", "1h"]) -> _Report:

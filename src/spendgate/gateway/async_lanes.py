@@ -6,7 +6,7 @@ threads; so one thread works for all that wait, and every verb of the ledger tak
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
@@ -16,6 +16,7 @@ from spendgate.domain.decision import Granted, Position
 from spendgate.domain.event import Charge
 from spendgate.domain.reservation import ReserveRequest, Settlement, Verdict
 from spendgate.errors import LedgerBrokenError, LedgerBusyError, LedgerUnavailableError
+from spendgate.gateway.begun import Begun
 from spendgate.gateway.hold_end import HoldEnd, HoldEnds
 from spendgate.gateway.lanes import WOKEN
 from spendgate.gateway.outcome import Verb
@@ -242,11 +243,14 @@ class AsyncLanes:
         Nobody is cancelled before work first waits, so it gets a task of its own only then: most
         ends of holds never wait, and a task costs as much as the half of such an end.
         """
-        try:
-            waited_for = work.send(None)
-        except StopIteration as ended:
-            return ended.value
-        return await asyncio.shield(self.start(_rest(_Begun(work, waited_for))))
+        begun = Begun(work)
+        if begun.is_over:
+            return begun.answer
+        return await asyncio.shield(self.start(begun.rest()))
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do it in the loop's next turn, when what this one has written is on its way."""
+        asyncio.get_running_loop().call_soon(work)
 
     def start(self, work: Coroutine[Any, Any, Answer]) -> "asyncio.Task[Answer]":
         """Begin work that `close` waits for."""
@@ -266,32 +270,6 @@ class AsyncLanes:
         if isinstance(verdict, Granted):
             settlement = Settlement(request.hold_id, Charge(), self._clock())
             self.start(self.end(HoldEnd(Verb.VOID, settlement)))
-
-
-class _Begun(Generic[Answer]):
-    """Work that was begun elsewhere and waits for something now."""
-
-    def __init__(self, work: Coroutine[Any, Any, Answer], waited_for: object) -> None:
-        self._work = work
-        self._waited_for = waited_for
-
-    def __await__(self) -> Generator[Any, Any, Answer]:
-        waited_for = self._waited_for
-        while True:
-            try:
-                yield waited_for
-            except BaseException as error:  # noqa: BLE001 - the work's to handle, where it waits
-                step = partial(self._work.throw, error)
-            else:
-                step = partial(self._work.send, None)
-            try:
-                waited_for = step()
-            except StopIteration as ended:
-                return ended.value
-
-
-async def _rest(begun: _Begun[Answer]) -> Answer:
-    return await begun
 
 
 def _wake(future: "asyncio.Future[None]") -> None:

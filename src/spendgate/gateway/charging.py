@@ -1,9 +1,8 @@
 """What an ended call is charged, at the book and the moment of its reservation."""
 
-from dataclasses import replace
 from datetime import datetime
 
-from spendgate.domain.event import CallFacts, Charge
+from spendgate.domain.event import Charge
 from spendgate.domain.price import PriceBook, UnpricedModelError
 from spendgate.domain.usage import TokenUsage
 from spendgate.gateway.admission import Admission
@@ -19,8 +18,14 @@ def charge_of(admission: Admission, ending: Ending, at: datetime) -> Charge:
     if ending.verb is Verb.SETTLE and ending.usage is not None:
         request, candidate = admission.prepared.request, admission.granted.candidate
         geo = request.facts.geo if candidate.geo is None else candidate.geo
-        facts = replace(request.facts, model=candidate.model, geo=geo)
-        return priced(admission.prepared.rules.book, facts, ending.usage.usage, latency_ms)
+        return priced(
+            admission.prepared.rules.book,
+            candidate.model,
+            ending.usage.usage,
+            at=request.facts.occurred_at,
+            geo=geo,
+            latency_ms=latency_ms,
+        )
     return Charge(latency_ms=latency_ms)
 
 
@@ -31,10 +36,12 @@ def shown_cost_nano(admission: Admission, ending: Ending, charge: Charge) -> int
     return admission.granted.amount_nano if charge.cost_nano is None else charge.cost_nano
 
 
-def priced(book: PriceBook, facts: CallFacts, usage: TokenUsage, latency_ms: int) -> Charge:
-    """Return the charge of a reported usage; `facts` name the model that was called, and when."""
+def priced(
+    book: PriceBook, model: str, usage: TokenUsage, *, at: datetime, geo: str, latency_ms: int
+) -> Charge:
+    """Return the charge of a reported usage of a model, called at a time."""
     try:
-        cost = book.cost(facts.model, usage, at=facts.occurred_at, geo=facts.geo)
+        cost = book.cost(model, usage, at=at, geo=geo)
     except UnpricedModelError:
         # The usage fell into a gap of the book: never free, so the whole hold is charged.
         return Charge(usage=usage, latency_ms=latency_ms)

@@ -162,7 +162,17 @@ class Holding:
         if asked.operation is Operation.VOID:
             return HoldEnd(Verb.VOID, Settlement(hold_id, Charge(), at), claims)
         latency_ms = max(0, round((at - facts.occurred_at).total_seconds() * 1000))
-        charges = [priced(rules.book, facts, one, latency_ms) for one in asked.readings]
+        charges = [
+            priced(
+                rules.book,
+                facts.model,
+                one,
+                at=facts.occurred_at,
+                geo=facts.geo,
+                latency_ms=latency_ms,
+            )
+            for one in asked.readings
+        ]
         charge = _covered(charges, record.amounts.amount_nano) or Charge(latency_ms=latency_ms)
         return HoldEnd(Verb.SETTLE, Settlement(hold_id, charge, at), claims)
 

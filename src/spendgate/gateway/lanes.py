@@ -52,6 +52,10 @@ class Lanes(Protocol):
         """Finish work also where its caller is cancelled meanwhile."""
         ...
 
+    def later(self, work: Callable[[], None]) -> None:
+        """Do what no answer waits for; it is quick, and raises nothing."""
+        ...
+
 
 class ThreadLanes:
     """The ledger from a thread of the caller's own."""
@@ -92,6 +96,10 @@ class ThreadLanes:
     async def protected(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         """Do it: a thread isn't cancelled."""
         return await work
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do it: a thread has no later."""
+        work()
 
 
 def run_now(work: Coroutine[Any, Any, Answer]) -> Answer:

@@ -65,7 +65,8 @@ class Offers:
         """
         limits = self._policy.models.get(model, _NO_LIMITS)
         input_max = self._input_max(model, limits)
-        geo, server = self._geo(model), self._server_of(model)
+        server = self._server_of(model)
+        geo = self._geo_of(server)
         rates = self._book.worst_rates(
             model,
             geo=geo,
@@ -75,7 +76,7 @@ class Offers:
         )
         if rates is None:
             return None
-        wanted = self._tokens_wanted(model, limits)
+        wanted = self._tokens_wanted(model, limits, geo)
         floor = self._floor(wanted)
         output_pico = rates.output_pico_per_token * self._call.choices if wanted else 0
         expected_output = min(wanted, self._terms.expected_output_tokens)
@@ -98,7 +99,8 @@ class Offers:
 
         None where it has no price, no bound or no server, or answers with something else.
         """
-        price = self._book.price_for(model, geo=self._geo(model), at=self._at)
+        geo = self._geo_of(self._server_of(model))
+        price = self._book.price_for(model, geo=geo, at=self._at)
         is_embedding = price is not None and price.kind != "chat"
         return self._possible(model) if is_embedding == (self._call.route == EMBEDDINGS) else None
 
@@ -199,15 +201,14 @@ class Offers:
             )
         return floor
 
-    def _geo(self, model: str) -> str:
-        server = self._server_of(model)
+    def _geo_of(self, server: UpstreamSpec | None) -> str:
         return (server.geo if server is not None else None) or self._terms.geo
 
-    def _tokens_wanted(self, model: str, limits: ModelLimits) -> int:
+    def _tokens_wanted(self, model: str, limits: ModelLimits, geo: str) -> int:
         if self._call.route == EMBEDDINGS:
             return 0
         default = self._policy.defaults.max_output_tokens or self._terms.default_max_tokens
         wanted = self._call.max_tokens or default
-        price = self._book.price_for(model, geo=self._geo(model), at=self._at)
+        price = self._book.price_for(model, geo=geo, at=self._at)
         ceilings = (limits.output_tokens_max, price.output_tokens_max if price else None)
         return min(wanted, *(one for one in ceilings if one is not None), wanted)

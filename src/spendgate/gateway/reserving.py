@@ -87,7 +87,8 @@ class Reserving:
         """Hold the money of one call, or answer why not. Who gets an Admission must end it."""
         started = time.perf_counter()
         answer = await self._answer(incoming)
-        self._parts.telemetry.answered(outcome_of(answer), time.perf_counter() - started)
+        telemetry, seconds = self._parts.telemetry, time.perf_counter() - started
+        self._lanes.later(lambda: telemetry.answered(outcome_of(answer), seconds))
         return answer
 
     async def _answer(self, incoming: Incoming) -> Admission | Reply:

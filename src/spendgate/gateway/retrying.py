@@ -30,6 +30,8 @@ class Retrying:
         self, admission: Admission, ending: Ending, note: SpendNote
     ) -> Admission | None:
         """Return the next attempt with its money held, or None if this ending is the answer."""
+        if ending.cause is None and not ending.is_key_renewed:
+            return None  # an answer, or a fault of the request that every server would find
         granted, prepared = admission.granted, admission.prepared
         failure = Failure(
             asked=prepared.request.model,

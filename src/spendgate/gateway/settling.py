@@ -56,10 +56,11 @@ class Settling:
             positions=positions,
         )
         self._parts.stops.see(note.positions, prepared.request.facts.occurred_at)
-        telemetry = self._parts.telemetry
+        telemetry, seconds = self._parts.telemetry, time.perf_counter() - started
         if telemetry.is_watching:
-            report = call_report(admission, ending, charge, note, at)
-            telemetry.ended(report, time.perf_counter() - started)
+            self._lanes.later(
+                lambda: telemetry.ended(call_report(admission, ending, charge, note, at), seconds)
+            )
         return note
 
     def note(

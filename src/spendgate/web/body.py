@@ -14,6 +14,8 @@ from typing import cast
 
 from starlette.types import Receive, Scope
 
+from spendgate.gateway.begun import Begun
+
 BODY_SECONDS = 60.0
 """How long a client may take to send a body, where no setting says otherwise."""
 
@@ -97,9 +99,12 @@ async def body_in_time(receive: Receive, bytes_max: int, seconds: float) -> byte
     Raises:
         BodyError: 413 as soon as the body is too large, 408 where it doesn't come.
     """
+    reading = Begun(read_body(receive, bytes_max))
+    if reading.is_over:
+        return reading.answer  # it came with its headers, as small ones do
     try:
         async with asyncio.timeout(seconds):
-            return await read_body(receive, bytes_max)
+            return await reading
     except TimeoutError:
         raise BodyError(408, f"the body didn't come within {seconds:g} s") from None
 

@@ -88,3 +88,15 @@ def test_work_whose_caller_is_cancelled_is_finished_and_waited_for() -> None:
 
     assert run(scenario) == 0
     assert steps == [True]
+
+
+def test_what_no_answer_waits_for_is_done_in_the_loops_next_turn() -> None:
+    done: list[str] = []
+
+    async def scenario(lanes: AsyncLanes) -> list[str]:
+        lanes.later(lambda: done.append("report"))
+        done.append("answer")
+        await asyncio.sleep(0)
+        return done
+
+    assert run(scenario) == ["answer", "report"]

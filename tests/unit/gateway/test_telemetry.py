@@ -1,31 +1,16 @@
 """What those who watch hear of calls: every end and every refusal, and never a prompt."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from spendgate.gateway.call_report import CallReport
+from tests.unit.gateway.slow_upstream import SlowUpstream, asked, run_on_loop
+from tests.unit.gateway.watcher import Watcher
+
+from spendgate.gateway.async_gateway import AsyncGateway
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamNotSent
 from spendgate.gateway.wire import CHAT
 
 USAGE = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
-
-
-@dataclass
-class Watcher:
-    """Keeps what it hears."""
-
-    is_watching: bool = True
-    outcomes: list[str] = field(default_factory=list)
-    reports: list[CallReport] = field(default_factory=list)
-
-    def answered(self, outcome: str, seconds: float) -> None:
-        assert seconds >= 0
-        self.outcomes.append(outcome)
-
-    def ended(self, report: CallReport, seconds: float) -> None:
-        assert seconds >= 0
-        self.reports.append(report)
 
 
 def test_an_answered_call_is_reported_with_its_figures(gate: Callable[..., Any]) -> None:
@@ -102,6 +87,20 @@ def test_a_replay_is_told_apart_from_a_call(gate: Callable[..., Any]) -> None:
 
     assert watcher.outcomes == ["admitted", "replayed"]
     assert len(watcher.reports) == 1
+
+
+def test_no_answer_waits_for_its_report(gate: Callable[..., Any], answer: Any) -> None:
+    watcher = Watcher()
+    opened = gate(telemetry=watcher)
+
+    async def scenario(gateway: AsyncGateway, upstream: SlowUpstream) -> int:
+        upstream.go.set()
+        await gateway.handle(asked())
+        return len(watcher.reports)
+
+    assert run_on_loop(opened, scenario, answer=answer, at_once=True) == 0
+    assert [one.status for one in watcher.reports] == [200]
+    assert watcher.outcomes == ["admitted"]
 
 
 def test_each_attempt_is_reported(gate: Callable[..., Any], upstream: Any) -> None:
