@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, cast
 
 from pydantic_core import to_json
@@ -11,7 +12,7 @@ from spendgate.domain.event import AdjustmentNote, CallFacts, Charge, DecisionRe
 from spendgate.domain.usage import TokenUsage
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_USAGE_FIELDS = tuple(TokenUsage.__dataclass_fields__)
+_usage_of = attrgetter(*TokenUsage.__dataclass_fields__)
 _RECORD_FIELDS = tuple(DecisionRecord.__dataclass_fields__)
 
 
@@ -63,7 +64,7 @@ def encode_charge(charge: Charge) -> str:
     """Write a charge; what is unknown is left out."""
     raw: dict[str, object] = {"usage_source": charge.usage_source}
     if charge.usage is not None:
-        raw["usage"] = [getattr(charge.usage, name) for name in _USAGE_FIELDS]
+        raw["usage"] = _usage_of(charge.usage)
     for name in ("cost_nano", "dbu_nano", "context_tier", "latency_ms"):
         if (value := getattr(charge, name)) is not None:
             raw[name] = value

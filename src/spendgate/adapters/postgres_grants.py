@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from spendgate.adapters.event_codec import to_micros
 from spendgate.adapters.hold_rows import granted_facts
-from spendgate.adapters.postgres_wire import Command, array, text_array
+from spendgate.adapters.postgres_wire import Command, array, lines, text_array
 from spendgate.adapters.statements import statements
 from spendgate.domain.budget import BalanceKey
 from spendgate.domain.decision import Granted
@@ -40,6 +40,7 @@ class GrantBatch:
     def __init__(self) -> None:
         self._moves: dict[BalanceKey, _Move] = {}
         self._holds: list[tuple[str, str, int, str, str, int]] = []
+        self._columns: tuple[str, str, str] | None = None
 
     @property
     def keys(self) -> tuple[BalanceKey, ...]:
@@ -56,29 +57,35 @@ class GrantBatch:
     ) -> None:
         """Add one grant, with ceilings in the order of its claims unless it is decided already."""
         at, amount = to_micros(request.facts.occurred_at), granted.amount_nano
-        moves: list[_Move] = []
-        for claim in request.claims:
-            key = claim.keys[0]
-            move = self._moves.get(key)
-            if move is None:
-                move = self._moves[key] = _Move(len(self._moves) + 1)
-            move.amount += amount
-            move.entries += 1
-            move.at = max(move.at, at)
-            moves.append(move)
+        moves = [self._move(claim.keys[0], amount, at) for claim in request.claims]
         for move, ceiling in zip(moves, ceilings, strict=False):
             if ceiling.used_max_nano is not None and ceiling.spent_max_nano is not None:
-                total_max = ceiling.used_max_nano + amount
-                is_lower = move.total_max is None or total_max < move.total_max
-                move.total_max = total_max if is_lower else move.total_max
-                move.spent_max = max(min(move.spent_max, ceiling.spent_max_nano), -_NUMBER_MAX)
+                total_max, spent_max = ceiling.used_max_nano + amount, ceiling.spent_max_nano
+                if move.total_max is None or total_max < move.total_max:
+                    move.total_max = total_max
+                if spent_max < move.spent_max:
+                    move.spent_max = max(spent_max, -_NUMBER_MAX)
         facts, expires_at = granted_facts(request, granted), to_micros(request.expires_at)
-        bals = array(move.number for move in moves)
+        bals = array([move.number for move in moves])
         self._holds.append((request.hold_id, request.fingerprint, amount, bals, facts, expires_at))
+
+    def _move(self, key: BalanceKey, amount: int, at: int) -> _Move:
+        move = self._moves.get(key)
+        if move is None:
+            self._columns = None
+            move = self._moves[key] = _Move(len(self._moves) + 1, amount, 1, at)
+            return move
+        move.amount += amount
+        move.entries += 1
+        if at > move.at:
+            move.at = at
+        return move
 
     def key_columns(self) -> tuple[str, str, str]:
         """Return the keys as the arrays that a statement unnests."""
-        return key_columns(self._moves)
+        if self._columns is None:
+            self._columns = key_columns(self._moves)
+        return self._columns
 
     def command(self, version: int, origin: str) -> Command:
         """Compose the statement that writes them all, under a policy's version and a name."""
@@ -99,7 +106,7 @@ class GrantBatch:
             text_array(fingerprints),
             array(amounts),
             text_array(bals),
-            text_array(facts),
+            lines(facts),
             array(expires),
         )
 

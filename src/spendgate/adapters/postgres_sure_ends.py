@@ -9,7 +9,7 @@ from spendgate.adapters.event_codec import encode_charge, to_micros
 from spendgate.adapters.group_commit import Outcome
 from spendgate.adapters.hold_rows import HoldEnd
 from spendgate.adapters.postgres_pool import PostgresSession
-from spendgate.adapters.postgres_wire import Command, Row, array, text_array
+from spendgate.adapters.postgres_wire import Command, Row, array, lines, text_array
 from spendgate.adapters.statements import statements
 from spendgate.domain.budget import BalanceKey
 from spendgate.domain.decision import Balance
@@ -45,10 +45,9 @@ class SureEnds:
         if not is_durable:
             begin.append((_TX["without_waiting"], ()))
         ids = text_array([end.hold_id for end in self._ends])
-        *_, locked, _, moved, _ = session.round_trip(
+        *_, locked, moved, _ = session.round_trip(
             *begin,
-            (_SQL["lock_amounts"], (ids,)),
-            (_SQL["lock_balances_of_holds"], (ids,)),
+            (_SQL["lock_ends"], (ids,)),
             (_SQL["end_all"], (ids, *self._columns())),
             (_TX["commit"], ()),
         )
@@ -60,12 +59,12 @@ class SureEnds:
         return (
             text_array([end.state.value for end in self._ends]),
             f"{{{','.join(costs)}}}",
-            text_array([encode_charge(end.charge) for end in self._ends]),
+            lines([encode_charge(end.charge) for end in self._ends]),
             array([to_micros(end.at) for end in self._ends]),
         )
 
     def _outcomes(self, locked: Sequence[Row], moved: Sequence[Row]) -> Sequence[Outcome[Settled]]:
-        amounts = {hold_id: amount for hold_id, _, amount, _, _ in locked}
+        amounts: dict[str, int] = dict(locked)
         balances = {
             BalanceKey(budget, value, period): Balance(spent, held)
             for _, budget, value, period, spent, held in moved

@@ -77,6 +77,7 @@ class SureBatch:
         if not isinstance(verdict, Granted) or verdict.amount_nano != written:
             raise LedgerUnavailableError("a hold isn't what was decided; nothing may be sent on it")
         for claim in request.claims:
-            now = balances[claim.keys[0]]
-            balances[claim.keys[0]] = Balance(now.spent_nano, now.held_nano + written)
+            key = claim.keys[0]
+            spent, held = balances[key]
+            balances[key] = Balance(spent, held + written)
         return verdict

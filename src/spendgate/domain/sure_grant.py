@@ -41,10 +41,9 @@ def sure_grant(
     amount = candidate.amount_nano(candidate.tokens_wanted)
     ceilings: list[Ceiling] = []
     for claim in claims:
-        key, *others = claim.read_keys
-        if others:
+        if claim.keys[1:] or claim.neighbours is not None:
             return None
-        budget = claim.budget
+        key, budget = claim.keys[0], claim.budget
         if budget.mode is Mode.SHADOW:
             ceilings.append(Ceiling(key))
             continue

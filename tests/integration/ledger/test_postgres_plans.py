@@ -30,7 +30,7 @@ RESERVE = (
     KEYS.replace("ann", "new")
     + ", '{1,1,1}', '{1,1,1}'"
     + ", '{9,9,9}', '{9,9,9}', '{0,0,0}', 2, '{n1,n2}', '', '{n1,n2}', '{a,b}', '{0,0}'"
-    + """, '{"{1,2}","{3}"}', '{f,f}', '{0,0}'"""
+    + """, '{"{1,2}","{3}"}', E'f\\nf', '{0,0}'"""
 )
 
 
@@ -71,10 +71,9 @@ def run_locked(session: "PostgresSession", sql: str) -> list[tuple[Any, ...]]:
         ("reserve", RESERVE),
         ("move_balances", "'{1007,3999}', '{0,0}', '{0,0}', '{0,0}', '{0,0}'"),
         ("lock_holds", "'{h1007,h3999}'"),
-        ("lock_amounts", "'{h1007,h3999}'"),
-        ("lock_balances_of_holds", "'{h1007,h3999}'"),
+        ("lock_ends", "'{h1007,h3999}'"),
         ("lock_balances_by_id", "'{1007,3999}'"),
-        ("end_all", "'{h1007,h3999}', '{voided,voided}', '{0,0}', '{c,c}', '{0,0}'"),
+        ("end_all", "'{h1007,h3999}', '{voided,voided}', '{0,0}', E'c\\nc', '{0,0}'"),
         ("end_holds", "'{h1007,h3999}', '{held,held}', '{0,0}', '{0,0}'"),
         ("unended_holds", "'{h1007,h3999}'"),
     ],

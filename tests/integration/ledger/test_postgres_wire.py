@@ -28,14 +28,17 @@ def session(till: "Till") -> Iterator[PostgresSession]:
 
 def test_texts_and_numbers_arrive_as_they_are(session: PostgresSession) -> None:
     numbers = [0, -1, 2**63 - 1, -(2**63)]
+    texts = [ODD, *([one, one] for one in ODD), ["plain", "é"]]
 
     for _ in range(2):  # the second time, the statement is prepared
         answers = session.round_trip(
-            ("SELECT unnest(%s::text[])", (text_array(ODD),)),
+            *(("SELECT unnest(%s::text[])", (text_array(some),)) for some in texts),
             ("SELECT unnest(%s::bigint[])", (array(numbers),)),
             ("SELECT %s::text, %s::bigint", (ODD[0], 7)),
         )
-        assert answers == [[(one,) for one in ODD], [(one,) for one in numbers], [(ODD[0], 7)]]
+        *arrays, found, pair = answers
+        assert arrays == [[(one,) for one in some] for some in texts]
+        assert (found, pair) == ([(one,) for one in numbers], [(ODD[0], 7)])
 
 
 @pytest.mark.parametrize("values", [[], [""]])

@@ -73,11 +73,13 @@ SELECT COUNT(*) FROM locked
 -- of the locked rows: a balance that this transaction hasn't locked appeared after the locks, and
 -- stops it too. A new balance is a plain insert: if another process is first, the unique key fails
 -- the transaction and it is done anew. Nothing is inserted for a refusal, so random values leave no
--- rows. `= ANY(ARRAY[…])` keeps the planner from reading the whole table in the order of its key.
+-- rows. What is locked stays where it is, so that it is found again by its place (`ctid`). (Locking
+-- by place would miss a row that moved while its lock was waited for.)
 WITH asked AS MATERIALIZED (
   SELECT
     k.*,
     a.bal_id,
+    a.place,
     COALESCE(a.spent, 0) AS spent,
     COALESCE(a.held, 0) AS held,
     COALESCE(a.is_locked, true) AS is_known
@@ -93,7 +95,12 @@ WITH asked AS MATERIALIZED (
   ) WITH ORDINALITY
     AS k (budget_id, scope_value, period, amount, entries, spent_max, used_max, at, n)
   LEFT JOIN LATERAL (
-    SELECT one.bal_id, one.spent, one.held, one.xmax = pg_current_xact_id()::xid AS is_locked
+    SELECT
+      one.bal_id,
+      one.ctid AS place,
+      one.spent,
+      one.held,
+      one.xmax = pg_current_xact_id()::xid AS is_locked
     FROM balance AS one
     WHERE one.budget_id = k.budget_id
       AND one.scope_value = k.scope_value
@@ -106,10 +113,11 @@ checked AS MATERIALIZED (
   SELECT
     (SELECT value::bigint FROM meta WHERE key = 'policy_version') = %s
     AND NOT EXISTS (SELECT 1 FROM hold WHERE hold_id = ANY(%s::text[]))
-    AND (
-      SELECT COALESCE(bool_and(is_known AND spent <= spent_max AND spent <= used_max - held), true)
-      FROM asked
-    ) AS is_sure
+    AND COALESCE(bool_and(is_known AND spent <= spent_max AND spent <= used_max - held), true)
+      AS is_sure,
+    COALESCE(array_agg(spent ORDER BY n), ARRAY[]::bigint[]) AS spent,
+    COALESCE(array_agg(held ORDER BY n), ARRAY[]::bigint[]) AS held
+  FROM asked
 ),
 moved AS MATERIALIZED (
   SELECT asked.*, COALESCE(bal_id, nextval('balance_id')) AS id
@@ -131,7 +139,7 @@ raised AS (
     touched_at = GREATEST(a.touched_at, m.at),
     entries = a.entries + m.entries
   FROM moved AS m
-  WHERE a.bal_id = ANY(ARRAY[m.bal_id])
+  WHERE a.ctid = m.place
 ),
 held AS (
   INSERT INTO hold (origin, hold_id, fp, state, amount, bals, facts, expires_at)
@@ -142,21 +150,21 @@ held AS (
     'held',
     h.amount,
     ARRAY(
-      SELECT (SELECT of_n FROM ids)[own.n]
-      FROM unnest(h.claims::integer[]) WITH ORDINALITY AS own (n, i)
-      ORDER BY own.i
+      SELECT (SELECT of_n FROM ids)[own.n] FROM unnest(h.claims::integer[]) AS own (n)
     ),
     h.facts,
     h.expires_at
-  FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::bigint[])
-    AS h (hold_id, fp, amount, claims, facts, expires_at)
+  FROM unnest(
+    %s::text[],
+    %s::text[],
+    %s::bigint[],
+    %s::text[],
+    string_to_array(%s, chr(10)),
+    %s::bigint[]
+  ) AS h (hold_id, fp, amount, claims, facts, expires_at)
   WHERE (SELECT is_sure FROM checked)
 )
-SELECT
-  is_sure,
-  ARRAY(SELECT spent FROM asked ORDER BY n),
-  ARRAY(SELECT held FROM asked ORDER BY n)
-FROM checked
+SELECT is_sure, spent, held FROM checked
 
 -- name: move_balances
 UPDATE balance AS a
@@ -185,37 +193,44 @@ ORDER BY expires_at
 LIMIT %s
 FOR UPDATE SKIP LOCKED
 
--- name: lock_amounts
-SELECT hold_id, state, amount, charged, events
-FROM hold
-WHERE hold_id = ANY(%s::text[])
-ORDER BY hold_id
-FOR UPDATE
-
--- name: lock_balances_of_holds
-WITH locked AS MATERIALIZED (
+-- name: lock_ends
+-- Holds first, then their balances, which a hold keeps for its life. Nobody reads what is `locked`,
+-- and it is asked for so that it happens.
+WITH ending AS MATERIALIZED (
+  SELECT hold_id, amount, bals
+  FROM hold
+  WHERE hold_id = ANY(%s::text[])
+  ORDER BY hold_id
+  FOR UPDATE
+),
+locked AS MATERIALIZED (
   SELECT 1
   FROM balance
-  WHERE bal_id = ANY(ARRAY(
-    SELECT DISTINCT unnest(h.bals) FROM hold AS h WHERE h.hold_id = ANY(%s::text[])
-  ))
+  WHERE bal_id = ANY(ARRAY(SELECT DISTINCT unnest(bals) FROM ending))
   ORDER BY bal_id
   FOR UPDATE
 )
-SELECT COUNT(*) FROM locked
+SELECT hold_id, amount FROM ending WHERE (SELECT COUNT(*) FROM locked) >= 0
 
 -- name: end_all
 -- The first end of every one of these holds, or nothing at all: if one of them has ended already,
 -- or has appeared after the locks. An unknown cost is the whole hold's.
 WITH ended AS MATERIALIZED (
-  SELECT e.*, h.bals, h.facts, h.amount, h.is_open, COALESCE(e.cost, h.amount) AS charged
-  FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[]) WITH ORDINALITY
+  SELECT e.*, h.bals, h.facts, h.amount, h.place, h.is_open, COALESCE(e.cost, h.amount) AS charged
+  FROM unnest(
+    %s::text[],
+    %s::text[],
+    %s::bigint[],
+    string_to_array(%s, chr(10)),
+    %s::bigint[]
+  ) WITH ORDINALITY
     AS e (hold_id, kind, cost, charge, at, n)
   CROSS JOIN LATERAL (
     SELECT
       one.bals,
       one.facts,
       one.amount,
+      one.ctid AS place,
       one.state = 'held' AND one.xmax = pg_current_xact_id()::xid AS is_open
     FROM hold AS one
     WHERE one.hold_id = e.hold_id
@@ -235,7 +250,7 @@ finished AS (
   UPDATE hold AS h
   SET state = e.kind, charged = e.charged, events = 1
   FROM sure AS e
-  WHERE h.hold_id = ANY(ARRAY[e.hold_id])
+  WHERE h.ctid = e.place
 ),
 journal AS (
   INSERT INTO outbox (event_id, hold_id, kind, delta, reserved, bals, facts, charge, recorded_at)
