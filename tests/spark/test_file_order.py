@@ -44,11 +44,11 @@ def test_rows_are_divided_by_time_from_the_first_large_file_on(
     space.write("merge_budget_state", BUDGET_STATE, frame.coalesce(1), are_lifetimes_kept="FALSE")
     before = query_rows(tmp_path, EVERY)
 
-    assert put_in_order(spark, space, BUDGET_STATE, rows_per_file=40) == 0
-    assert put_in_order(spark, space, BUDGET_STATE, rows_per_file=10) == 4
+    assert put_in_order(spark, space, BUDGET_STATE, rows_per_file=10) == 0
+    assert put_in_order(spark, space, BUDGET_STATE, rows_per_file=9) == 5
 
     spans = sorted(file_spans(path, COLUMN), key=lambda one: one.first)
-    assert len(spans) == 4
+    assert len(spans) == 5
     assert all(one.last < other.first for one, other in pairwise(spans))
     assert sum(one.rows for one in spans) == 36
     assert query_rows(tmp_path, EVERY) == before

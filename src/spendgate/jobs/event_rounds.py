@@ -44,6 +44,9 @@ SURVEYED = (
 """Columns of new events that a round looks at; a stream reads all it is asked for, needed or not.
 """
 
+_BROADCAST_ROWS_MAX = 200_000
+"""Some 60 MB, of the 1 GB of a session on this machine."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
@@ -118,12 +121,22 @@ class Rounds:
             {**marks, "changed_at": F.lit(self.as_of).cast(TIMESTAMP)}
         )
         changes = conformed(changes, WINDOW_SPEND)
+        if not is_anew:
+            changes = known_size(changes, summed.where(F.col("round_id") == round_id).count())
         self.space.write(f"{verb}_window_spend", WINDOW_SPEND, changes, since=since)
 
     def counted(self, spark: SparkSession, events: DataFrame) -> DataFrame:
         """Return those of some events that are counted now."""
         accepted = self.space.read(spark, SPEND_QUARANTINE).where("accepted_by IS NOT NULL")
         return countable(events, self.as_of, None if accepted.isEmpty() else accepted)
+
+
+def known_size(source: DataFrame, rows: int) -> DataFrame:
+    """Say of what a MERGE adds that it is at most so many rows.
+
+    Few are brought to where the table's rows are; else all of those are sorted to find a handful.
+    """
+    return F.broadcast(source) if rows <= _BROADCAST_ROWS_MAX else source
 
 
 def _survey(

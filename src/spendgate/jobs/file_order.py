@@ -18,8 +18,8 @@ from spendgate.domain.table import BUDGET_STATE, WINDOW_SPEND, Table
 from spendgate.jobs.spark_sink import time_literal
 from spendgate.jobs.table_space import TableSpace
 
-ROWS_PER_FILE = 100_000
-_LARGE = 2
+ROWS_PER_FILE = 25_000
+_LARGE = 4
 """So many times the rows of a file before it is divided, so that this is seldom."""
 _COLUMN = "last_event_at"
 

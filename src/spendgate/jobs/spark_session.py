@@ -116,6 +116,8 @@ def _local_settings(home: Path) -> dict[str, str]:
         "spark.driver.memory": "1g",
         "spark.pyspark.python": sys.executable,
         **INTERPRETED,
+        # One run of aggregate has more compiled queries than the 100 that Spark keeps.
+        "spark.sql.codegen.cache.maxEntries": "1000",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.warehouse.dir": str(home.absolute() / "spark-warehouse"),

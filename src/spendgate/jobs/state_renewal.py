@@ -30,7 +30,7 @@ from spendgate.domain.table import (
     WINDOW_SPEND,
 )
 from spendgate.domain.window import WindowKind
-from spendgate.jobs.event_rounds import Rounds
+from spendgate.jobs.event_rounds import Rounds, known_size
 from spendgate.jobs.job_run import Report
 from spendgate.jobs.round_log import RoundLog
 from spendgate.transforms.budget_frame import (
@@ -72,8 +72,7 @@ def renew_state(
     rounds.space.write(
         "merge_budget_state", BUDGET_STATE, state, are_lifetimes_kept=str(not is_whole).upper()
     )
-    removed = _remove_former_windows(spark, rounds, is_whole=is_whole)
-    report = {"budget_state": _count_by_status(spark, rounds), "budget_state_removed": removed}
+    report = _remove_former(spark, rounds, is_whole=is_whole)
     noted = {"state_round": log.round_id, "state_at": rounds.as_of, "state_basis": basis}
     return report, replace(log, **noted)
 
@@ -95,8 +94,10 @@ def _current_state(
         open_windows = open_windows.unionByName(_once_held(spark, rounds))
     carrying = [one.budget_id for one in policy.budgets if one.rollover_max_nano]
     sums = _sums_to_refresh(spark, rounds, log, carrying, is_whole=is_whole)
+    may_be_many = is_whole
     longest = [b.window.rolling_seconds or 0 for b in policy.budgets]
     if any(b.window.kind is WindowKind.ROLLING for b in policy.budgets):
+        may_be_many = True
         earliest = datetime.fromtimestamp(int(as_of.timestamp()) - max(longest), UTC)
         recent = space.read(spark, SPEND_EVENTS).where(F.col("occurred_at") >= F.lit(earliest))
         counted = events_once(rounds.counted(spark, recent))
@@ -105,7 +106,7 @@ def _current_state(
     now = F.lit(as_of).cast(TIMESTAMP)
     recent_hours = F.col("hour") >= F.lit(as_of - timedelta(days=_OPEN_DAYS))
     hours = space.read(spark, BUDGET_HOURLY).where(recent_hours & (F.col("window_end") > now))
-    return budget_state(
+    state = budget_state(
         sums,
         known,
         open_windows,
@@ -114,6 +115,7 @@ def _current_state(
         is_ledger_known=balances is not None,
         is_carrying=bool(carrying),
     )
+    return state if may_be_many else known_size(state, len(open_rows) + sums.count())
 
 
 def _once_held(spark: SparkSession, rounds: Rounds) -> DataFrame:
@@ -166,29 +168,31 @@ def _newest_state(spark: SparkSession, rounds: Rounds) -> datetime | None:
     return None if found is None else _EPOCH + timedelta(microseconds=found)
 
 
-def _remove_former_windows(spark: SparkSession, rounds: Rounds, *, is_whole: bool) -> int:
-    """Remove open windows that are no more: their budget is gone, or is defined otherwise.
+def _is_former(as_of: datetime, *, is_whole: bool) -> Column:
+    """Whether an open window is no more: its budget is gone, or is defined otherwise.
 
     While budgets are as they were, of lifetimes only those go that had no more than a hold.
     """
-    now = F.lit(rounds.as_of).cast(TIMESTAMP)
-    is_open = F.col("window_end").isNull() | (F.col("window_end") > now)
     may_go = F.lit(is_whole) | ~_is_lifetime() | F.col("last_event_at").isNull()
+    return may_go & (F.col("updated_at") != F.lit(as_of))
+
+
+def _remove_former(spark: SparkSession, rounds: Rounds, *, is_whole: bool) -> Report:
+    """Remove open windows that are no more, and count the others."""
     state = rounds.space.read(spark, BUDGET_STATE)
-    former = state.where(is_open & may_go & (F.col("updated_at") != now))
-    if former.isEmpty():
-        return 0
-    keys = former.select(*BUDGET_STATE.key)
-    metrics = rounds.space.write("delete_budget_state", BUDGET_STATE, keys)
-    return int(metrics[0]["num_deleted_rows"])
-
-
-def _count_by_status(spark: SparkSession, rounds: Rounds) -> dict[str, int]:
-    """Count the open windows."""
     is_open = F.col("window_end").isNull() | (F.col("window_end") > F.lit(rounds.as_of))
-    counted = rounds.space.read(spark, BUDGET_STATE).where(is_open).groupBy("status").count()
-    found = {row["status"]: row["count"] for row in counted.collect()}  # three rows at most
-    return {status.value: found.get(status.value, 0) for status in Status}
+    judged = state.where(is_open).withColumn(
+        "is_former", _is_former(rounds.as_of, is_whole=is_whole)
+    )
+    # Six rows at most.
+    rows = judged.groupBy("status", "is_former").count().collect()
+    counts = {status.value: 0 for status in Status}
+    counts |= {row["status"]: row["count"] for row in rows if not row["is_former"]}
+    if any(row["is_former"] for row in rows):
+        keys = judged.where("is_former").select(*BUDGET_STATE.key)
+        rounds.space.write("delete_budget_state", BUDGET_STATE, keys)
+    removed = sum(row["count"] for row in rows if row["is_former"])
+    return {"budget_state": counts, "budget_state_removed": removed}
 
 
 def _is_lifetime() -> Column:
