@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -207,14 +208,20 @@ def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_mone
 ) -> None:
     old = sqlite3.connect(tmp_path / "ledger.db")
     old.executescript(migrations("sqlite")[1])
-    old.execute("INSERT INTO balance VALUES (1, 'day', 'ann', '2026-03-14', 0, 25, 0, 0)")
+    old.execute("INSERT INTO balance VALUES (1, 'day', 'ann', '2026-03-14', 0, 25, 40, 0)")
+    old.execute("INSERT INTO hold VALUES ('h#1', 'fp', 'held', 40, 0, '[1]', '{}', 0, 99)")
     old.commit()
     old.close()
 
     till = open_till()
 
-    assert till.totals("day") == (25, 0)
+    assert till.totals("day") == (25, 40)
     assert till.query("SELECT count(*) FROM adjustment") == [(0,)]
+    till.ledger.void(["h#1"], datetime(2026, 3, 14, tzinfo=UTC))
+    assert till.totals("day") == (25, 0)
+    assert till.query("SELECT hold_id, fp, state, amount, bals, facts, events FROM hold") == [
+        ("h#1", "fp", "voided", 40, "[1]", "{}", 1)
+    ]
     assert till.query("SELECT value FROM meta WHERE key = 'schema_version'") == [
         (str(max(migrations("sqlite"))),)
     ]
