@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ VERSION = "1.106.2"
 MASTER_KEY = "sk-benchmark-0123456789abcdef0123456789abcdef"
 """Nobody's: the proxy doesn't start without one, and listens on loopback for minutes."""
 
-_FOLDER = Path(".cache") / f"litellm-{VERSION}"
+_FOLDER = Path(".cache") / f"litellm-{VERSION}{sys.base_prefix.replace('/', '-')}"
+"""One per interpreter: both gates run on the same."""
 _INSTALL_SECONDS = 600
 
 
@@ -38,7 +40,7 @@ def install() -> Path:
     program = _FOLDER / "bin" / "litellm"
     uv = subprocess.run(["scripts/find_uv.sh"], capture_output=True, text=True, check=False)
     for command in (
-        ["venv", "--quiet", "--allow-existing", "--python", "3.11", str(_FOLDER)],
+        ["venv", "--quiet", "--allow-existing", "--python", sys.executable, str(_FOLDER)],
         ["pip", "install", "--quiet", "--python", str(_FOLDER / "bin" / "python"),
          f"litellm[proxy]=={VERSION}"],
     ):  # fmt: skip

@@ -65,9 +65,14 @@ def encode_charge(charge: Charge) -> str:
     raw: dict[str, object] = {"usage_source": charge.usage_source}
     if charge.usage is not None:
         raw["usage"] = _usage_of(charge.usage)
-    for name in ("cost_nano", "dbu_nano", "context_tier", "latency_ms"):
-        if (value := getattr(charge, name)) is not None:
-            raw[name] = value
+    if charge.cost_nano is not None:
+        raw["cost_nano"] = charge.cost_nano
+    if charge.dbu_nano is not None:
+        raw["dbu_nano"] = charge.dbu_nano
+    if charge.context_tier is not None:
+        raw["context_tier"] = charge.context_tier
+    if charge.latency_ms is not None:
+        raw["latency_ms"] = charge.latency_ms
     if (note := charge.note) is not None:
         raw["note"] = [note.adjustment_id, note.actor, note.reason]
     return dump(raw)

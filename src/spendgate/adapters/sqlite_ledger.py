@@ -177,12 +177,20 @@ def _read_balances(
     keys = [key for claim in claims for key in claim.read_keys]
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         some = keys[start : start + _KEYS_AT_ONCE]
-        sql = _repeated_marks("balances_by_keys", "keys", "(?, ?, ?)", len(some))
         asked = [part for key in some for part in key]
-        for bal_id, spent, held, *parts in connection.execute(sql, asked).fetchall():
-            key = BalanceKey(*parts)
+        rows: list[tuple[int, int, int, int]] = connection.execute(
+            _balances_by_keys(len(some)), asked
+        ).fetchall()
+        for place, bal_id, spent, held in rows:
+            key = some[place]
             ids[key], balances[key] = bal_id, Balance(spent, held)
     return balances, ids
+
+
+@cache
+def _balances_by_keys(count: int) -> str:
+    marks = ", ".join(f"(?, ?, ?, {place})" for place in range(count))
+    return _SQL["balances_by_keys"].replace("{keys}", marks)
 
 
 @cache

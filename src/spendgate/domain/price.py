@@ -216,7 +216,7 @@ class PriceBook:
         return WorstRates(
             input_pico_per_token=max(_worst_input(row, cache_write_ttl) for row in rows),
             output_pico_per_token=max(_worst_output(row) for row in rows),
-            price_version=max(rows, key=_dearness).version,
+            price_version=(rows[0] if len(rows) == 1 else max(rows, key=_dearness)).version,
         )
 
     def cost(self, model: str, usage: TokenUsage, *, at: datetime, geo: str = GLOBAL_GEO) -> Cost:

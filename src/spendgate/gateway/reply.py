@@ -108,7 +108,7 @@ def budget_object(position: Position) -> dict[str, object]:
         "budget_id": claim.budget.budget_id,
         "scope": claim.scope.text,
         "window": _window_text(claim.budget.window),
-        "limit_usd": _plain(position.limit_nano),
+        "limit_usd": _limit_text(position.limit_nano),
         "spent_usd": format_usd(position.spent_nano),
         "held_usd": format_usd(position.held_nano),
         "remaining_usd": format_usd(position.available_nano),
@@ -258,6 +258,9 @@ _window_text = lru_cache(maxsize=256)(format_window)
 def _plain(nano: int) -> str:
     """Write an amount without trailing zeros: `10`, `0.5`."""
     return format_usd(nano).rstrip("0").rstrip(".")
+
+
+_limit_text = lru_cache(maxsize=1024)(_plain)
 
 
 @lru_cache(maxsize=256)  # the ends of windows: the same ones in every answer of a day

@@ -133,6 +133,7 @@ def run_server(plan: ServerPlan, bound: socket.socket) -> None:
         log_config=_LOGGING,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks for the client's address, which they'd rewrite
         ws="none",
         timeout_graceful_shutdown=plan.call_seconds,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,

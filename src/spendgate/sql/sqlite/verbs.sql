@@ -13,8 +13,8 @@ LEFT JOIN hold AS h USING (hold_id)
 SELECT fp, state, amount, charged, bals, facts, events FROM hold WHERE hold_id = ?
 
 -- name: balances_by_keys
--- {keys} is a list of (?, ?, ?); a cross join keeps the look-ups in the index, one per key
-SELECT a.bal_id, a.spent, a.held, a.budget_id, a.scope_value, a.period
+-- {keys} is a list of (?, ?, ?, place); a cross join keeps the look-ups in the index, one per key
+SELECT asked.column4, a.bal_id, a.spent, a.held
 FROM (VALUES {keys}) AS asked
 CROSS JOIN balance AS a
 WHERE a.budget_id = asked.column1
