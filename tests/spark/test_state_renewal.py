@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from spendgate.domain.budget import BalanceRow, Budget, Policy, Raise
 from spendgate.domain.scope import Scope
-from spendgate.domain.window import parse_window
+from spendgate.domain.window import parse_window, window_at
 from spendgate.jobs.round_log import read_log, write_log
 from spendgate.transforms.budget_frame import state_basis
 from tests.spark.aggregate_home import NOW, USERS, Home
@@ -126,6 +126,23 @@ def test_lifetimes_of_a_removed_budget_go_and_those_of_a_new_scope_come(home: Ho
     home.aggregate(moved, [], NOW + 2 * MINUTE)
 
     assert list(lives(home)) == ["acme"]
+
+
+def test_a_window_that_is_over_keeps_its_sums_while_its_last_holds_end(home: Home) -> None:
+    policy = Policy((USERS,))
+    period = window_at(USERS.window, "UTC", NOW).key
+    day = "SELECT spent_usd, held_usd, remaining_usd FROM budget_state WHERE scope_value = 'ann'"
+    home.charge("ann", 7)
+
+    # Events of the next day come in between, so that the day before is no news any more.
+    for hours, nano in ((0, 5), (12, 5), (13, 0)):
+        if hours:
+            home.charge("bob", 1, NOW + hours * 60 * MINUTE)
+        balances = [BalanceRow("users", "ann", period, 7, nano)]
+        home.aggregate(policy, balances, NOW + hours * 60 * MINUTE)
+
+        left = f"9.{10**9 - 7 - nano:09}"
+        assert home.rows(day) == [("0.000000007", f"0.00000000{nano}", left)]
 
 
 def test_the_basis_of_the_state_is_what_lifetimes_depend_on() -> None:

@@ -99,8 +99,8 @@ ON t.event_id = s.event_id
 WHEN MATCHED THEN UPDATE SET
   released_at = s.released_at
 
--- A lifetime without its last event is one whose sums {source} doesn't have: only what is held of it is
--- news, where $are_lifetimes_kept.
+-- A window without its last event is one whose sums {source} doesn't have. Where it is over, or is a
+-- lifetime and $are_lifetimes_kept, the table has them, and only what is held of it is news.
 -- name: merge_budget_state
 MERGE INTO $target AS t
 USING {source} AS s
@@ -110,7 +110,9 @@ ON t.budget_id = s.budget_id
   AND t.window = s.window
   AND (t.window_start <=> s.window_start OR s.window LIKE 'rolling:%')
   AND t.window_end <=> s.window_end
-WHEN MATCHED AND $are_lifetimes_kept AND s.window = 'lifetime' AND s.last_event_at IS NULL
+WHEN MATCHED
+  AND s.last_event_at IS NULL
+  AND (s.window_end <= s.updated_at OR ($are_lifetimes_kept AND s.window = 'lifetime'))
   THEN UPDATE SET
     held_usd = s.held_usd,
     remaining_usd = t.remaining_usd + COALESCE(t.held_usd, 0) - COALESCE(s.held_usd, 0),
