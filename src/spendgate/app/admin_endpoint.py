@@ -29,9 +29,8 @@ from spendgate.web.body import (
     BODY_SECONDS,
     BodyError,
     body_in_time,
-    check_body,
     check_headers,
-    parse_object,
+    checked_object,
 )
 
 BODY_BYTES_MAX = 1_048_576
@@ -135,8 +134,7 @@ class Endpoint:
     def _told(self, request: Request, body: bytes) -> Told:
         document: Mapping[str, object] = {}
         if body.strip():
-            check_body(body)
-            document = parse_object(body)
+            document = checked_object(body)
         path = {name: str(value) for name, value in request.path_params.items()}
         query = dict(request.query_params)
         return self._handler(Asked(path, query, request.headers, document, body))

@@ -15,7 +15,7 @@ from spendgate.gateway.reserving import LARGE_BYTES
 from spendgate.gateway.streamed_call import StreamedCall
 from spendgate.gateway.wire import Host
 from spendgate.web.answer import INTERNAL_MESSAGE, failure, send_answer
-from spendgate.web.body import BodyError, body_in_time, check_body, check_headers, parse_object
+from spendgate.web.body import BodyError, body_in_time, check_headers, checked_object
 from spendgate.web.event_stream import EventStream
 from spendgate.web.header import forwarded_user, single_headers
 
@@ -152,5 +152,4 @@ def headers_of(scope: Scope) -> dict[str, str]:
 def _parsed(body: bytes) -> Mapping[str, object]:
     if not body:
         return {}  # what a call misses is named; the end of a hold misses nothing
-    check_body(body)
-    return parse_object(body)
+    return checked_object(body)

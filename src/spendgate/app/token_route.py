@@ -19,9 +19,8 @@ from spendgate.web.body import (
     BODY_SECONDS,
     BodyError,
     body_in_time,
-    check_body,
     check_headers,
-    parse_object,
+    checked_object,
 )
 from spendgate.web.header import single_headers
 
@@ -62,5 +61,4 @@ def narrow_route(narrower: Callable[[], Narrower], seconds: float = BODY_SECONDS
 
 
 def _reply(body: bytes, headers: Mapping[str, str], narrower: Callable[[], Narrower]) -> Reply:
-    check_body(body)
-    return narrower().answer(parse_object(body) if body.strip() else {}, headers)
+    return narrower().answer(checked_object(body) if body.strip() else {}, headers)
