@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spendgate.adapters.price_book import load_price_book
-from spendgate.domain.price import GLOBAL_GEO, Price, PriceBook, TokenClass, cost_of
+from spendgate.domain.price import GLOBAL_GEO, Price, PriceBook, TokenClass
 from spendgate.domain.usage import TokenUsage
 
 BOOK = load_price_book(["recipe"])
@@ -210,4 +210,4 @@ def test_nothing_in_the_book_is_free(model: str, geo: str, at: datetime, input_t
     price = BOOK.price_for(model, geo=geo, at=at, input_tokens=input_tokens)
 
     assert price is not None
-    assert cost_of(price, TokenUsage(input_tokens, 0)).total_nano > 0
+    assert price.cost(TokenUsage(input_tokens, 0)).total_nano > 0

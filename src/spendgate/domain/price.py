@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain
+from operator import attrgetter, mul
 from types import MappingProxyType
 
 from spendgate.domain.money import nano_from_pico
@@ -55,6 +56,8 @@ class ModelKind(StrEnum):
     EMBEDDING = "embedding"
 
 
+_COUNTS = attrgetter(*(f"{one}_tokens" for one in TokenClass))
+_PLACES = {one: place for place, one in enumerate(TokenClass)}
 _FALLBACK = {
     TokenClass.CACHE_READ: TokenClass.INPUT,
     TokenClass.CACHE_WRITE: TokenClass.INPUT,
@@ -87,6 +90,9 @@ class Price:
     version: str = ""
     source: str = ""
     caches_implicitly: bool = True
+    _usd: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """The rate of each class in their order, its own or the one it falls back to."""
+    _dbu: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_names(self)
@@ -97,6 +103,8 @@ class Price:
         if self.dbu_pico is not None:
             _check_rates(self, "dbu_pico", self.dbu_pico)
             object.__setattr__(self, "dbu_pico", MappingProxyType(dict(self.dbu_pico)))
+        object.__setattr__(self, "_usd", _filled(self.usd_pico))
+        object.__setattr__(self, "_dbu", None if self.dbu_pico is None else _filled(self.dbu_pico))
         if not self.version:
             object.__setattr__(self, "version", _fingerprint(self))
 
@@ -113,11 +121,25 @@ class Price:
 
     def rate(self, token_class: TokenClass) -> int:
         """Return pico-USD per token of a class, its own or the one it falls back to."""
-        return _rate(self.usd_pico, token_class)
+        return self._usd[_PLACES[token_class]]
 
     def dbu_rate(self, token_class: TokenClass) -> int | None:
         """Return pico-DBU per token of a class, or None where the row has no DBU rates."""
-        return None if self.dbu_pico is None else _rate(self.dbu_pico, token_class)
+        return None if self._dbu is None else self._dbu[_PLACES[token_class]]
+
+    def cost(self, usage: TokenUsage) -> "Cost":
+        """Price a call's usage at this row."""
+        counts: tuple[int, ...] = _COUNTS(usage.disjoint())
+        pico = tuple(map(mul, counts, self._usd))
+        dbu = None if self._dbu is None else nano_from_pico(sum(map(mul, counts, self._dbu)))
+        return Cost(
+            breakdown_pico=MappingProxyType(dict(zip(TokenClass, pico, strict=True))),
+            total_nano=nano_from_pico(sum(pico)),
+            dbu_nano=dbu,
+            price_version=self.version,
+            geo=self.geo,
+            context_tier=self.context_tier,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +250,7 @@ class PriceBook:
         price = self.price_for(model, geo=geo, at=at, input_tokens=usage.input_tokens)
         if price is None:
             raise UnpricedModelError(f"{model} has no price in {geo} at {at.isoformat()}")
-        return cost_of(price, usage)
+        return price.cost(usage)
 
     def with_prices(self, rows: Iterable[Price]) -> "PriceBook":
         """Return a book with rows added; those here stay and answer for their own dates."""
@@ -257,37 +279,8 @@ class PriceBook:
         return found
 
 
-def cost_of(price: Price, usage: TokenUsage) -> Cost:
-    """Price a call's usage at one row."""
-    tokens = _tokens_by_class(usage)
-    pico = _charge(price.usd_pico, tokens)
-    dbu = None if price.dbu_pico is None else _charge(price.dbu_pico, tokens)
-    return Cost(
-        breakdown_pico=MappingProxyType(pico),
-        total_nano=nano_from_pico(sum(pico.values())),
-        dbu_nano=None if dbu is None else nano_from_pico(sum(dbu.values())),
-        price_version=price.version,
-        geo=price.geo,
-        context_tier=price.context_tier,
-    )
-
-
-def _tokens_by_class(usage: TokenUsage) -> dict[TokenClass, int]:
-    parts = usage.disjoint()
-    return {
-        TokenClass.INPUT: parts.input_tokens,
-        TokenClass.CACHE_READ: parts.cache_read_tokens,
-        TokenClass.CACHE_WRITE: parts.cache_write_tokens,
-        TokenClass.CACHE_WRITE_1H: parts.cache_write_1h_tokens,
-        TokenClass.OUTPUT: parts.output_tokens,
-        TokenClass.REASONING: parts.reasoning_tokens,
-    }
-
-
-def _charge(
-    rates: Mapping[TokenClass, int], tokens: Mapping[TokenClass, int]
-) -> dict[TokenClass, int]:
-    return {one: count and count * _rate(rates, one) for one, count in tokens.items()}
+def _filled(rates: Mapping[TokenClass, int]) -> tuple[int, ...]:
+    return tuple(_rate(rates, one) for one in TokenClass)
 
 
 def _rate(rates: Mapping[TokenClass, int], token_class: TokenClass) -> int:

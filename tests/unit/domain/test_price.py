@@ -13,7 +13,6 @@ from spendgate.domain.price import (
     TokenClass,
     UnpricedModelError,
     WorstRates,
-    cost_of,
 )
 from spendgate.domain.usage import TokenUsage
 
@@ -65,7 +64,7 @@ def at_rates(price: Price, usd_in: int, usd_out: int, **changes: object) -> Pric
 
 
 def test_a_call_costs_its_tokens_times_their_rates_exactly() -> None:
-    cost = cost_of(SONNET, TokenUsage(input_tokens=1000, output_tokens=200))
+    cost = SONNET.cost(TokenUsage(input_tokens=1000, output_tokens=200))
 
     assert cost.total_nano == 6_000_000
     assert cost.breakdown_pico[TokenClass.INPUT] == 3_000_000_000
@@ -84,7 +83,7 @@ def test_every_token_class_is_charged_once_at_its_own_rate() -> None:
         reasoning_tokens=20,
     )
 
-    assert dict(cost_of(SONNET, usage).breakdown_pico) == {
+    assert dict(SONNET.cost(usage).breakdown_pico) == {
         TokenClass.INPUT: 830 * 3_000_000,
         TokenClass.CACHE_READ: 100 * 300_000,
         TokenClass.CACHE_WRITE: 40 * 3_750_000,
@@ -97,10 +96,10 @@ def test_every_token_class_is_charged_once_at_its_own_rate() -> None:
 def test_a_cost_is_rounded_up_once_for_the_whole_call() -> None:
     price = at_rates(OPEN, 1, 1)
 
-    assert cost_of(price, TokenUsage(0, 0)).total_nano == 0
-    assert cost_of(price, TokenUsage(1, 0)).total_nano == 1
-    assert cost_of(price, TokenUsage(400, 600)).total_nano == 1
-    assert cost_of(price, TokenUsage(401, 600)).total_nano == 2
+    assert price.cost(TokenUsage(0, 0)).total_nano == 0
+    assert price.cost(TokenUsage(1, 0)).total_nano == 1
+    assert price.cost(TokenUsage(400, 600)).total_nano == 1
+    assert price.cost(TokenUsage(401, 600)).total_nano == 2
 
 
 def test_a_class_without_a_rate_is_charged_as_the_one_it_belongs_to() -> None:
@@ -127,11 +126,11 @@ def test_an_embedding_has_no_output_to_charge() -> None:
 
     assert embedding.rate(TokenClass.OUTPUT) == 0
     assert embedding.rate(TokenClass.REASONING) == 0
-    assert cost_of(embedding, TokenUsage(1000, 0)).total_nano == 130_000
+    assert embedding.cost(TokenUsage(1000, 0)).total_nano == 130_000
 
 
 def test_a_row_without_dbu_rates_has_an_unknown_dbu_amount_and_not_zero() -> None:
-    assert cost_of(OPEN, TokenUsage(10, 10)).dbu_nano is None
+    assert OPEN.cost(TokenUsage(10, 10)).dbu_nano is None
     assert OPEN.dbu_rate(TokenClass.INPUT) is None
     assert SONNET.dbu_rate(TokenClass.CACHE_READ) == 42_857_000
 
@@ -305,8 +304,8 @@ def test_rows_and_costs_cannot_be_changed_from_outside() -> None:
     with pytest.raises(TypeError):
         price.usd_pico[TokenClass.INPUT] = 1  # pyright: ignore[reportIndexIssue] - the point
     assert isinstance(hash(price), int)
-    assert isinstance(hash(cost_of(price, TokenUsage(1, 1))), int)
-    assert isinstance(cost_of(price, TokenUsage(1, 1)), Cost)
+    assert isinstance(hash(price.cost(TokenUsage(1, 1))), int)
+    assert isinstance(price.cost(TokenUsage(1, 1)), Cost)
 
 
 @pytest.mark.parametrize(
