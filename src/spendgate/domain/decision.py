@@ -210,9 +210,10 @@ def decide_at(
     candidate = candidates[model]
     amount = candidate.amount_nano(candidate.tokens_wanted)
     # Nearly every call is far from every limit, and it decides in a third of the time.
-    if all(_is_far(position, candidate, amount) for position in positions):
-        return Granted(Decision.ALLOW, candidate, candidate.tokens_wanted, amount, (), positions)
-    return weigh(positions, candidates, model)
+    for position in positions:
+        if not _is_far(position, candidate, amount):
+            return weigh(positions, candidates, model)
+    return Granted(Decision.ALLOW, candidate, candidate.tokens_wanted, amount, (), positions)
 
 
 def _is_far(position: Position, candidate: Candidate, amount_nano: int) -> bool:
