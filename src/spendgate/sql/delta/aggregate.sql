@@ -99,8 +99,8 @@ ON t.event_id = s.event_id
 WHEN MATCHED THEN UPDATE SET
   released_at = s.released_at
 
--- A window without its last event is one whose sums {source} doesn't have. Where it is over, or is a
--- lifetime and $are_lifetimes_kept, the table has them, and only what is held of it is news.
+-- A window without its last event is one whose sums the new rows lack. Where it is over, or is a
+-- lifetime of a run that keeps those, the table has them, and only what is held of it is news.
 -- name: merge_budget_state
 MERGE INTO $target AS t
 USING {source} AS s
