@@ -153,8 +153,8 @@ class AsyncOpenAIUpstreamStream:
 async def _whole(response: aiohttp.ClientResponse) -> UpstreamOutcome:
     try:
         answer = bytearray()
-        while piece := await response.content.read(_PIECE_BYTES):
-            answer += piece
+        while not response.content.at_eof():
+            answer += await response.content.read(_PIECE_BYTES)
             if len(answer) > ANSWER_BYTES_MAX:
                 return UpstreamLost("the answer is too long")
     finally:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from functools import lru_cache
 
 from spendgate.domain.budget import Refusal
@@ -218,7 +217,12 @@ def note_headers(note: SpendNote) -> dict[str, str]:
 
 def _least_remaining(budgets: Sequence[object]) -> str | None:
     remaining = (str(json_object(one).get("remaining_usd")) for one in budgets)
-    return min(remaining, key=Decimal, default=None)
+    return min(remaining, key=_nano_of, default=None)
+
+
+def _nano_of(text: str) -> int:
+    """Return what `format_usd` has written: all of its texts have nine decimals."""
+    return int(text.replace(".", ""))
 
 
 def _budget_message(refused: Refused, suggested_model: str | None) -> str:

@@ -28,7 +28,8 @@ def with_models(plan: Plan, model: str, router: Router, caller: Caller, offers: 
             "model_forbidden", "no upstream of the policy serves this model; name another", "model"
         )
     fallbacks = _possible(router.fallbacks.get(model, ()), caller, offers)
-    return replace(plan, models=(model, *(one.model for one in fallbacks)))
+    models = (model, *(one.model for one in fallbacks))
+    return Plan(models, plan.specs, plan.retries, plan.tried, plan.default)
 
 
 def check_allowed(model: str, caller: Caller) -> None:
