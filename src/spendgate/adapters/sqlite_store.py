@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -74,7 +74,9 @@ class SqliteStore:
         finally:
             self._opening.release()
 
-    def write(self, busy_seconds: float | None = None) -> "Writing":
+    def write(
+        self, busy_seconds: float | None = None
+    ) -> AbstractContextManager[sqlite3.Connection]:
         """Run one transaction alone; it commits at the end of the block or leaves nothing.
 
         Raises:
