@@ -52,6 +52,8 @@ shares = st.sampled_from([None, 0, 1, 50, 99, 100])
 users = st.sampled_from(["ann", "bob"])
 sessions = st.sampled_from([None, "s1", "s2", "s3"])
 amounts = st.integers(0, 60)
+NOBODY = "nobody"
+"""The name of a hold that there is none of."""
 commit_deaths = st.sampled_from([None, None, None, BEFORE_COMMIT, AFTER_COMMIT])
 flush_deaths = st.sampled_from([None, BEFORE_COMMIT, AFTER_COMMIT, BEFORE_APPEND, AFTER_APPEND])
 
@@ -123,7 +125,9 @@ class LedgerMachine(RuleBasedStateMachine):
         ttl: int,
         death: str | None,
     ) -> None:
-        hold_id = f"h{len(self.model.everything)}" if again is None else self.hold_id(again)
+        hold_id = NOBODY if again is None else self.hold_id(again)
+        if hold_id == NOBODY:  # a name of its own: one that was collected isn't known any more
+            hold_id = f"h{len(self.model.everything)}"
         request = self.request(hold_id, body, amount, user, session, ttl)
 
         verdicts = self.dying(death, lambda: self.ledger.reserve([request]))
@@ -295,7 +299,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def hold_id(self, which: int) -> str:
         known = list(reversed(self.model.holds))
-        return known[which] if which < len(known) else "nobody"
+        return known[which] if which < len(known) else NOBODY
 
     def request(
         self,
