@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, cast
 
-from pydantic_core import to_json
-
+from spendgate.adapters.json_bytes import json_bytes
 from spendgate.domain.event import AdjustmentNote, CallFacts, Charge, DecisionRecord
 from spendgate.domain.usage import TokenUsage
 
@@ -30,7 +29,7 @@ def from_micros(micros: int) -> datetime:
 
 def dump(value: object) -> str:
     """Write compact JSON."""
-    return to_json(value).decode()
+    return json_bytes(value).decode()
 
 
 def encode_facts(facts: CallFacts) -> str:

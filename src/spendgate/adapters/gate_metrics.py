@@ -107,22 +107,19 @@ class GateMetrics:
             registry=registry,
         )
         self._models: dict[str, _ModelFigures] = {}
-        self._outcomes: dict[tuple[str, ...], Counter] = {}
         self._look = _Look(figures, lost)
         registry.register(self._look)
 
     def answered(self, outcome: str, seconds: float) -> None:
         """Count an admission or a refusal."""
-        counter = self._outcomes.get((outcome,)) or self._counted(self._requests, (outcome,))
-        counter.inc()
+        self._requests.labels(outcome).inc()
         self._admission.observe(seconds)
 
     def ended(self, report: CallReport, seconds: float) -> None:
         """Count an end."""
         model = self._models.get(report.model) or self._opened(report.model)
-        ended = (report.model, report.decision, str(report.status), report.usage_source)
-        counter = self._outcomes.get(ended) or self._counted(self._attempts, ended)
-        counter.inc()
+        outcome = report.decision, str(report.status), report.usage_source
+        self._attempts.labels(report.model, *outcome).inc()
         model.charged.inc(report.cost_nano / NANO_PER_USD)
         model.reserved.inc(report.reserved_nano / NANO_PER_USD)
         if report.usage is not None:
@@ -132,11 +129,6 @@ class GateMetrics:
         self._settlement.observe(seconds)
         latency = (report.ended_at - report.started_at).total_seconds()
         model.calls.observe(max(0.0, latency))
-
-    def _counted(self, counter: Counter, labels: tuple[str, ...]) -> Counter:
-        """Keep a counter's child, of which there are as many as there are kinds of ends."""
-        self._outcomes[labels] = child = counter.labels(*labels)
-        return child
 
     def _opened(self, name: str) -> "_ModelFigures":
         tokens = {f"{kind}_tokens": self._tokens.labels(name, kind) for kind in _TOKEN_KINDS}

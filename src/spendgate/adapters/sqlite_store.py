@@ -82,7 +82,7 @@ class SqliteStore:
         Raises:
             LedgerBusyError: if others are too long in the middle of theirs.
         """
-        return Writing(self, self._busy_seconds if busy_seconds is None else busy_seconds)
+        return _Writing(self, self._busy_seconds if busy_seconds is None else busy_seconds)
 
     def begin(self, busy_seconds: float) -> tuple[SqliteSession, sqlite3.Connection]:
         """Begin a transaction, for who calls `end` in any case.
@@ -231,7 +231,7 @@ class SqliteStore:
             ) from error
 
 
-class Writing:
+class _Writing:
     """One transaction of a store, as a block; a class, because it is entered twice per call."""
 
     def __init__(self, store: SqliteStore, busy_seconds: float) -> None:
