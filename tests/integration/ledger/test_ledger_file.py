@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from spendgate.adapters.migration_files import migrations
+from spendgate.adapters.sqlite_guard import SqliteGuard
 from spendgate.adapters.sqlite_replacement import replacement
 from spendgate.adapters.sqlite_session import LOG_FRAMES_MAX
 from spendgate.domain.reservation import ReserveRequest
@@ -225,6 +226,21 @@ def test_a_ledger_of_the_first_version_is_brought_to_this_one_and_keeps_its_mone
     assert till.query("SELECT value FROM meta WHERE key = 'schema_version'") == [
         (str(max(migrations("sqlite"))),)
     ]
+
+
+def test_a_transaction_that_cannot_begin_leaves_the_lock_to_others(open_till: "OpenTill") -> None:
+    till = open_till()
+    till.budget("day", "user:ann", 100)
+    till.reserve("h#1", 10)
+    with closing(sqlite3.connect(till.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # past the lock, as a tool of SQLite's would
+
+        with pytest.raises(LedgerUnavailableError):
+            till.reserve("h#2", 10)
+
+        with closing(SqliteGuard(till.path)) as guard:
+            guard.take(time.monotonic())
+            guard.release()
 
 
 @pytest.mark.parametrize("is_deleted", [True, False])

@@ -7,7 +7,7 @@ import pytest
 
 from spendgate.domain.budget import Mode
 from spendgate.domain.scope import Scope
-from spendgate.gateway.reply import spend_headers
+from spendgate.gateway.reply import Reply, spend_headers
 from spendgate.gateway.wire import Host
 
 ERROR_KEYS = {"type", "code", "message", "param"}
@@ -110,6 +110,21 @@ def test_the_asgi_hosts_headers_repeat_the_figures(gate: Callable[..., Any], bud
         "X-Spend-Cost-Usd": "0.000135000",
         "X-Spend-Remaining-Usd": "4.999865000",
     }
+
+
+@pytest.mark.parametrize(
+    ("others", "least"),
+    [(["10.000000000"], "9.500000000"), (["-0.000000001", "0.000000000"], "-0.000000001")],
+)
+def test_of_several_budgets_the_headers_name_what_the_tightest_leaves(
+    others: list[str], least: str
+) -> None:
+    budgets = [{"remaining_usd": text} for text in [*others, "9.500000000"]]
+    spend = {"request_id": "r", "decision": "allow", "cost_usd": "0", "budgets": budgets}
+
+    headers = spend_headers(Reply(200, {"spend": spend}))
+
+    assert headers["X-Spend-Remaining-Usd"] == least
 
 
 @pytest.mark.parametrize("host", Host)
