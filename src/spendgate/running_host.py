@@ -79,6 +79,8 @@ class RunningHost:
 
     def metrics(self) -> bytes:
         """Return the page of this process's metrics."""
+        if self._async_gateway is not None:
+            self._async_gateway.report()
         return self._watchers.metrics.text()
 
     def start(self) -> None:

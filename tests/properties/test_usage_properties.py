@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import astuple
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spendgate.domain.usage import TokenUsage, UsageError, merge_stream_usage, parse_usage
+from spendgate.domain.usage import (
+    ParsedUsage,
+    TokenUsage,
+    UsageError,
+    merge_stream_usage,
+    parse_usage,
+)
 
 counts = st.integers(0, 10**7)
 optional_counts = st.none() | counts
@@ -188,15 +194,40 @@ def test_merging_a_chunk_twice_changes_nothing_and_edits_nothing(
     assert (repr(earlier), repr(chunk)) == copies
 
 
-@given(counts, counts, st.lists(st.sampled_from(["prompt_tokens_details", "prompt_cache"])))
-def test_three_plain_counts_are_read_as_any_other_report(
-    prompt: int, completion: int, unsaid: list[str]
+details = st.dictionaries(
+    st.sampled_from(["cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_tokens"]),
+    st.sampled_from([0, 0, 0, None, 3, False, 0.0, "0"]),
+)
+
+
+@given(
+    counts,
+    counts,
+    st.fixed_dictionaries(
+        {},
+        optional=dict.fromkeys(
+            ("prompt_tokens_details", "completion_tokens_details", "prompt_cache"),
+            st.none() | details,
+        ),
+    ),
+)
+@example(9, 1, {"prompt_tokens_details": {"cached_tokens": False}})
+@example(9, 1, {"completion_tokens_details": {"reasoning_tokens": 1}})
+def test_plain_counts_with_or_without_zeros_are_read_as_any_other_report(
+    prompt: int, completion: int, more: dict[str, object]
 ) -> None:
     plain: dict[str, object] = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        **dict.fromkeys(unsaid),
+        **more,
     }
 
-    assert parse_usage(plain) == parse_usage({**plain, "cache_read_input_tokens": 0})
+    assert _read(plain) == _read({**plain, "cache_read_input_tokens": 0})
+
+
+def _read(report: Mapping[str, object]) -> ParsedUsage | str:
+    try:
+        return parse_usage(report)
+    except UsageError as error:
+        return str(error)

@@ -39,7 +39,6 @@ from spendgate.domain.budget import (
     Policy,
     PolicyDefaults,
     Raise,
-    format_window,
     parse_window,
 )
 from spendgate.domain.loop import LoopGuard
@@ -180,7 +179,7 @@ def budget_as_json(budget: Budget) -> dict[str, object]:
         "id": budget.budget_id,
         "scope": scope,
         "limit_usd": usd_text(budget.limit_nano),
-        "window": format_window(budget.window),
+        "window": budget.window.text,
         "tz": budget.tz,
         "rollover": _rollover_as_json(budget),
         "soft_cap": budget.soft_cap_ppm / PPM,

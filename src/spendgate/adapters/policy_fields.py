@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 from spendgate.adapters.plain_data import as_mapping
-from spendgate.domain.budget import format_window, parse_window
+from spendgate.domain.budget import parse_window
 from spendgate.domain.money import parse_usd
 from spendgate.domain.retention import format_ttl, parse_ttl
 from spendgate.domain.scope import TAG_PREFIX, Scope
@@ -110,7 +110,7 @@ def _read_tz(value: object) -> str:
 
 
 def _read_window(value: object) -> str:
-    return format_window(parse_window(value))
+    return parse_window(value).text
 
 
 def _read_scope(value: object) -> str:

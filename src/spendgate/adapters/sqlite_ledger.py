@@ -256,7 +256,7 @@ def _end(connection: sqlite3.Connection, end: HoldEnd) -> Settled:
     row = connection.execute(_SQL["hold_by_id"], (end.hold_id,)).fetchone()
     if row is None:
         return end.unmoved()
-    _, state, amount, charged, bals, facts, events = row
+    state, amount, charged, bals, facts, events = row
     movement = end.transition(HoldAmounts(HoldState(state), amount, charged))
     if movement is None:
         return end.unmoved(HoldState(state), charged)

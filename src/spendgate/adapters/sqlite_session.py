@@ -40,8 +40,8 @@ class SqliteSession:
         self._writer = writer
         self._mover = mover
         self._guard = guard
-        self._path = path
-        self._file = _identity(path)
+        self._path = os.fspath(path)
+        self._file = _identity(self._path)
         self._stopped = threading.Event()
         self._checkpointer = threading.Thread(
             target=self._checkpoint_forever, name="spendgate-checkpoint", daemon=True
@@ -122,7 +122,7 @@ class SqliteSession:
         return 0
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)  # noqa: PTH116 - twice per call, and half of Path.stat's time
     except FileNotFoundError:

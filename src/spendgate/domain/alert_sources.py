@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from spendgate.domain.alert import Alert, AlertKey, AlertKind
 from spendgate.domain.budget import CUT, Policy, Raise
 from spendgate.domain.money import format_usd
-from spendgate.domain.window import format_window
 
 _DAY_SECONDS = 86_400
 
@@ -53,7 +52,7 @@ def _raise_alert(policy: Policy, raised: Raise, at: datetime) -> Alert:
         budget_id=raised.budget_id,
         scope="" if budget is None else budget.scope.kind,
         scope_value="" if budget is None else budget.scope.value_text,
-        window="" if budget is None else format_window(budget.window),
+        window="" if budget is None else budget.window.text,
         window_end=raised.expires_at,
         limit_nano=None if budget is None else policy.limit(budget, at),
         detail=f"by {format_usd(raised.amount_nano)} USD{until}: {raised.reason}",

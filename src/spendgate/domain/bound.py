@@ -71,11 +71,12 @@ _NOT_PROMPT = frozenset(
         "user",
     }
 )
-_WITH_PREAMBLE = (*INDENTED_FIELDS, "chat_template_kwargs", "structured_outputs")
+_WITH_PREAMBLE = frozenset({*INDENTED_FIELDS, "chat_template_kwargs", "structured_outputs"})
 _CACHE_MARKS = ("cachePoint", "cache_point", "cache_control_injection_points")
 _OPENAI_CACHE = ("prompt_cache_options", "prompt_cache_breakpoint")
 _IN_EVERY_CACHE_MARK = "cache"
 _OPENAI_LIFETIMES = (None, "5m", "30m")
+_CONTAINERS = (dict, list)
 _NO_CAPS = MediaCaps()
 
 
@@ -121,7 +122,7 @@ def input_tokens_max(
     tokens = template_tokens + TOKENS_PER_MESSAGE * _message_count(prompt.body)
     tokens += media_tokens_max(prompt.media, caps)
     tokens += _kept_reasoning(prompt.body, kept_reasoning_tokens)
-    if any(prompt.body.get(name) for name in _WITH_PREAMBLE):
+    if any(prompt.body[name] for name in _WITH_PREAMBLE.intersection(prompt.body)):
         tokens += tool_preamble_tokens
     strict = prompt.text_tokens_max
     if count is None:
@@ -182,8 +183,12 @@ def _nodes_with_cache_marks(prompt: Prompt) -> Iterator[Mapping[str, object]]:
     """
     if prompt.media or _IN_EVERY_CACHE_MARK in prompt.text:
         return objects(prompt.body)
-    others = {name: value for name, value in prompt.body.items() if name in _NOT_PROMPT}
-    return objects(others)
+    others: dict[str, object] = {
+        name: value
+        for name, value in prompt.body.items()
+        if name in _NOT_PROMPT and isinstance(value, _CONTAINERS)
+    }
+    return objects(others) if others else iter(())
 
 
 def _prompt_of(body: Mapping[str, object] | Prompt) -> Prompt:
@@ -192,7 +197,8 @@ def _prompt_of(body: Mapping[str, object] | Prompt) -> Prompt:
 
 def _text_tokens_max(prompt: Prompt) -> int:
     tokens = _normalised_bytes_max(prompt.text)
-    tokens += sum(layout_bytes(prompt.fields.get(name)) for name in INDENTED_FIELDS)
+    indented = INDENTED_FIELDS.intersection(prompt.fields)
+    tokens += sum(layout_bytes(prompt.fields[name]) for name in indented)
     for call in called_functions(prompt.fields):
         arguments = call.get("arguments")
         if isinstance(arguments, str):

@@ -12,7 +12,7 @@ from spendgate.domain.revocation import NOTHING_REVOKED, Revocations
 from spendgate.domain.rollover import neighbour_keys
 from spendgate.domain.scope import Identity, Scope
 from spendgate.domain.upstream import Router, UpstreamSpec
-from spendgate.domain.window import Window, WindowSpec, format_window, parse_window, window_at
+from spendgate.domain.window import Window, WindowSpec, parse_window, window_at
 
 PPM = 10**6
 """Fractions such as a soft cap of 0.8 are whole parts per million, so that caps are exact."""
@@ -154,6 +154,8 @@ class Claim:
     """The balance that this call moves, then those that are added to it (rolling windows)."""
     neighbours: tuple["BalanceKey", "BalanceKey"] | None = field(init=False)
     """The balances of the windows before and after, where money is carried between them."""
+    read_keys: tuple["BalanceKey", ...] = field(init=False)
+    """Every balance that the decision looks at."""
     hard_nano: int = field(init=False)
     """The spend that this window never passes, but for what is carried into it."""
     soft_nano: int = field(init=False)
@@ -176,11 +178,7 @@ class Claim:
                     BalanceKey(budget_id, value, after),
                 )
         object.__setattr__(self, "neighbours", neighbours)
-
-    @property
-    def read_keys(self) -> tuple["BalanceKey", ...]:
-        """Every balance that the decision looks at."""
-        return self.keys if self.neighbours is None else (*self.keys, *self.neighbours)
+        object.__setattr__(self, "read_keys", (*keys, *(neighbours or ())))
 
 
 class BalanceKey(NamedTuple):
@@ -330,6 +328,5 @@ __all__ = [
     "Refusal",
     "bound_of",
     "find_loop",
-    "format_window",
     "parse_window",
 ]

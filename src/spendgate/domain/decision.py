@@ -105,7 +105,8 @@ class Position(NamedTuple):
     @property
     def available_nano(self) -> int:
         """What can still be held; negative after a limit was lowered."""
-        return self.hard_nano - self.spent_nano - self.held_nano
+        claim, spent, held, _, carried = self
+        return claim.hard_nano + carried - spent - held
 
     @property
     def limit_nano(self) -> int:
@@ -121,9 +122,10 @@ class Position(NamedTuple):
     @property
     def status(self) -> Status:
         """`hard` when nothing is left to spend, or too little for the call just refused."""
-        if self.is_binding or self.spent_nano >= self.hard_nano:
+        claim, spent, _, is_binding, carried = self
+        if is_binding or spent >= claim.hard_nano + carried:
             return Status.HARD
-        return Status.SOFT if self.spent_nano >= self.soft_nano else Status.OK
+        return Status.SOFT if spent >= self.soft_nano else Status.OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +221,11 @@ def decide_at(
 def _is_far(position: Position, candidate: Candidate, amount_nano: int) -> bool:
     """Tell whether a budget binds, affords a call in full, and stays under its soft cap."""
     claim, spent, held, _, carried = position
+    soft_nano = position.soft_nano if carried else claim.soft_nano
     return (
         claim.budget.mode is Mode.ENFORCE
         and amount_nano + spent + held <= claim.hard_nano + carried
-        and spent + candidate.expected_nano <= position.soft_nano
+        and spent + candidate.expected_nano <= soft_nano
     )
 
 

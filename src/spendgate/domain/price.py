@@ -58,6 +58,7 @@ class ModelKind(StrEnum):
 
 _COUNTS = attrgetter(*(f"{one}_tokens" for one in TokenClass))
 _PLACES = {one: place for place, one in enumerate(TokenClass)}
+_INPUT, _CACHE_READ, _CACHE_WRITE, _CACHE_WRITE_1H, _OUTPUT, _REASONING = range(len(TokenClass))
 _FALLBACK = {
     TokenClass.CACHE_READ: TokenClass.INPUT,
     TokenClass.CACHE_WRITE: TokenClass.INPUT,
@@ -122,6 +123,18 @@ class Price:
     def rate(self, token_class: TokenClass) -> int:
         """Return pico-USD per token of a class, its own or the one it falls back to."""
         return self._usd[_PLACES[token_class]]
+
+    def worst_input(self, cache_write_ttl: str | None) -> int:
+        """Return the dearest pico-USD that a token of a prompt can cost: cached, or written so."""
+        usd = self._usd
+        worst = max(usd[_INPUT], usd[_CACHE_READ])
+        if self.caches_implicitly or cache_write_ttl is not None:
+            worst = max(worst, usd[_CACHE_WRITE])
+        return max(worst, usd[_CACHE_WRITE_1H]) if cache_write_ttl == "1h" else worst
+
+    def worst_output(self) -> int:
+        """Return the dearest pico-USD that a token of an answer can cost."""
+        return max(self._usd[_OUTPUT], self._usd[_REASONING])
 
     def dbu_rate(self, token_class: TokenClass) -> int | None:
         """Return pico-DBU per token of a class, or None where the row has no DBU rates."""
@@ -236,8 +249,8 @@ class PriceBook:
         if not rows or len(rows) < len(reachable):
             return None
         return WorstRates(
-            input_pico_per_token=max(_worst_input(row, cache_write_ttl) for row in rows),
-            output_pico_per_token=max(_worst_output(row) for row in rows),
+            input_pico_per_token=max([row.worst_input(cache_write_ttl) for row in rows]),
+            output_pico_per_token=max([row.worst_output() for row in rows]),
             price_version=(rows[0] if len(rows) == 1 else max(rows, key=_dearness)).version,
         )
 
@@ -291,25 +304,15 @@ def _rate(rates: Mapping[TokenClass, int], token_class: TokenClass) -> int:
     return rates[token_class]
 
 
-def _worst_input(price: Price, cache_write_ttl: str | None) -> int:
-    classes = [TokenClass.INPUT, TokenClass.CACHE_READ]
-    if price.caches_implicitly or cache_write_ttl is not None:
-        classes.append(TokenClass.CACHE_WRITE)
-    if cache_write_ttl == "1h":
-        classes.append(TokenClass.CACHE_WRITE_1H)
-    return max(price.rate(one) for one in classes)
-
-
-def _worst_output(price: Price) -> int:
-    return max(price.rate(TokenClass.OUTPUT), price.rate(TokenClass.REASONING))
-
-
 def _dearness(price: Price) -> tuple[int, int]:
-    return _worst_output(price), _worst_input(price, "1h")
+    return price.worst_output(), price.worst_input("1h")
 
 
 def _newest(rows: tuple[Price, ...], at: datetime, input_tokens: int) -> Price | None:
-    return next((row for row in rows if row.is_in_force(at) and row.covers(input_tokens)), None)
+    for row in rows:
+        if row.is_in_force(at) and row.covers(input_tokens):
+            return row
+    return None
 
 
 def _index(rows: tuple[Price, ...]) -> Mapping[str, Mapping[str, tuple[Price, ...]]]:

@@ -15,8 +15,8 @@ from spendgate.domain.unbounded import UnboundedError
 INDENT = 4
 """Spaces per level: Llama's template writes tools so."""
 
-INDENTED_FIELDS = (
-    *("documents", "functions", "output_config", "response_format", "text", "tools"),
+INDENTED_FIELDS = frozenset(
+    {"documents", "functions", "output_config", "response_format", "text", "tools"}
 )
 """Fields that reach the prompt as JSON, by the template or by the provider."""
 

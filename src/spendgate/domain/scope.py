@@ -7,6 +7,7 @@ percent sign inside a value is percent-encoded, so that the text can be read bac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 WILDCARD = "*"
 EVERYTHING = "all"
@@ -83,9 +84,12 @@ class Identity:
         return self.values.get(dimension)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scope:
-    """What a budget covers: dimensions with a value or `*`; no part means everything."""
+    """What a budget covers: dimensions with a value or `*`; no part means everything.
+
+    Its texts are written once: every answer repeats them.
+    """
 
     parts: tuple[tuple[str, str], ...] = ()
 
@@ -117,7 +121,7 @@ class Scope:
             parts[name] = _decoded(value)
         return cls.of(parts)
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The scope as people write it."""
         return ",".join(f"{name}:{_encoded(value)}" for name, value in self.parts) or EVERYTHING
@@ -158,7 +162,7 @@ class Scope:
         }
         return Identity(values, tags)
 
-    @property
+    @cached_property
     def value_text(self) -> str:
         """The values joined by commas: the `scope_value` column of the Delta tables."""
         return ",".join(_encoded(value) for _, value in self.parts) or WILDCARD

@@ -18,6 +18,7 @@ class UsageError(ValueError):
 
 
 _PLAIN = ("prompt_tokens", "completion_tokens", "total_tokens")
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +154,29 @@ class _Report:
 
 
 def _read_plain(raw: object) -> ParsedUsage | None:
-    """Read three counts that add up, as most servers send, without asking how to read the rest."""
+    """Read three counts that add up and have no details but zeros, as most servers send them."""
     if not isinstance(raw, dict):
         return None
     report = cast(Mapping[str, object], raw)
-    if len(report) > len(_PLAIN) and any(
-        value is not None for name, value in report.items() if name not in _PLAIN
-    ):
-        return None
+    if len(report) > len(_PLAIN):
+        for name, value in report.items():
+            if value is not None and name not in _PLAIN and not _is_zeros(name, value):
+                return None
     prompt, completion, total = map(report.get, _PLAIN)
     if type(prompt) is int and type(completion) is int and type(total) is int:  # noqa: SIM102
         if prompt >= 0 and completion >= 0 and prompt + completion == total:
             return ParsedUsage(TokenUsage(prompt, completion), False)
     return None
+
+
+def _is_zeros(name: str, value: object) -> bool:
+    """Tell whether details of a count split nothing off."""
+    if name not in _DETAILS or not isinstance(value, dict):
+        return False
+    for count in cast(Mapping[str, object], value).values():
+        if count is not None and (type(count) is not int or count):
+            return False
+    return True
 
 
 def _read_report(raw: object, unsplit_write_ttl: Literal["5m", "1h"]) -> _Report:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -51,7 +51,7 @@ class WindowKind(StrEnum):
     ROLLING = "rolling"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WindowSpec:
     """Say which windows a budget has. `rolling_seconds` is set for rolling ones alone.
 
@@ -67,6 +67,18 @@ class WindowSpec:
         seconds = self.rolling_seconds
         if seconds is not None and not ROLLING_SECONDS_MIN <= seconds <= ROLLING_SECONDS_MAX:
             raise WindowError("a rolling window must last from 1m to 366d")
+
+    @cached_property
+    def text(self) -> str:
+        """The window as `parse_window` reads it: `month`, `rolling:24h`, `rolling:7d`."""
+        if self.rolling_seconds is None:
+            return self.kind.value
+        # One day is written as the policies do, 24h.
+        units = [("d", 86_400)] if self.rolling_seconds > 86_400 else []
+        for unit, seconds in (*units, ("h", 3_600), ("m", 60)):
+            if self.rolling_seconds % seconds == 0:
+                return f"rolling:{self.rolling_seconds // seconds}{unit}"
+        return f"rolling:{self.rolling_seconds}s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +114,6 @@ def parse_window(value: object) -> WindowSpec:
             if ROLLING_SECONDS_MIN <= seconds <= ROLLING_SECONDS_MAX:
                 return WindowSpec(WindowKind.ROLLING, seconds)
     raise WindowError(f"{value!r:.80} is not a window; use {_FORMS}")
-
-
-def format_window(spec: WindowSpec) -> str:
-    """Write a window so that `parse_window` reads it: `month`, `rolling:24h`, `rolling:7d`."""
-    if spec.rolling_seconds is None:
-        return spec.kind.value
-    # One day is written as the policies do, 24h.
-    units = [("d", 86_400)] if spec.rolling_seconds > 86_400 else []
-    for unit, seconds in (*units, ("h", 3_600), ("m", 60)):
-        if spec.rolling_seconds % seconds == 0:
-            return f"rolling:{spec.rolling_seconds // seconds}{unit}"
-    return f"rolling:{spec.rolling_seconds}s"
 
 
 def parse_time_zone(name: str) -> ZoneInfo:
@@ -152,7 +152,7 @@ def _rolling_window(spec: WindowSpec, rolling_seconds: int, at: datetime) -> Win
     bucket = timedelta(microseconds=-(-rolling_seconds * 10**6 // ROLLING_BUCKETS))
     current = (at - _EPOCH) // bucket
     # The duration is in the key: buckets of another length would have other edges.
-    prefix = format_window(spec)
+    prefix = spec.text
     return Window(
         key=f"{prefix}#{current}",
         start=at - timedelta(seconds=rolling_seconds),

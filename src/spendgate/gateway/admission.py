@@ -227,7 +227,7 @@ def _request(
         geo=first.geo or terms.geo,
         price_version=first.price_version,
         decision="allow",
-        budget_ids=tuple(claim.budget.budget_id for claim in claims),
+        budget_ids=tuple([claim.budget.budget_id for claim in claims]),
         tags=dict(caller.identity.tags),
     )
     is_keyed = call.idempotency_key is not None

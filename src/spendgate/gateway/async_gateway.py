@@ -49,6 +49,10 @@ class AsyncGateway:
         """Return the models that clients may name, each with the time since when it is priced."""
         return await self._lanes.run(self._offered)
 
+    def report(self) -> None:
+        """Tell who watches of all that has ended; any thread may ask for it."""
+        self._lanes.do_late()
+
     async def close(self, seconds: float) -> int:
         """Wait until what is under way has settled, but not longer; return how many have not."""
         left = await self._lanes.close(seconds)

@@ -19,6 +19,7 @@ from spendgate.errors import LedgerBrokenError, LedgerBusyError, LedgerUnavailab
 from spendgate.gateway.begun import Begun
 from spendgate.gateway.hold_end import HoldEnd, HoldEnds
 from spendgate.gateway.lanes import WOKEN
+from spendgate.gateway.late_work import LateWork
 from spendgate.gateway.outcome import Verb
 from spendgate.gateway.ports import Clock, Ledger
 
@@ -168,6 +169,7 @@ class AsyncLanes:
         )
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._late = LateWork()
 
     async def reserve(self, request: ReserveRequest) -> Verdict:
         """Ask for one hold."""
@@ -249,8 +251,12 @@ class AsyncLanes:
         return await asyncio.shield(self.start(begun.rest()))
 
     def later(self, work: Callable[[], None]) -> None:
-        """Do it in the loop's next turn, when what this one has written is on its way."""
-        asyncio.get_running_loop().call_soon(work)
+        """Do it in a moment, with what comes until then."""
+        self._late.add(work)
+
+    def do_late(self) -> None:
+        """Do now what was left for later; any thread may ask for it."""
+        self._late.do()
 
     def start(self, work: Coroutine[Any, Any, Answer]) -> "asyncio.Task[Answer]":
         """Begin work that `close` waits for."""
@@ -263,6 +269,7 @@ class AsyncLanes:
         """Wait for what is under way, but not longer; return how many tasks were left."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
+        self.do_late()
         return len(self._tasks)
 
     def _release_orphan(self, request: ReserveRequest, verdict: Verdict) -> None:

@@ -8,7 +8,6 @@ from datetime import datetime
 from spendgate.domain.alert import Alert, AlertKey, AlertKind, period_of, period_start
 from spendgate.domain.budget import Mode
 from spendgate.domain.decision import Position, Status
-from spendgate.domain.window import format_window
 
 WAITING_MAX = 1_000
 """Stops that wait to be told; a burst beyond that is told by the job, which sees them all."""
@@ -63,7 +62,7 @@ class HardStops:
                     budget_id=budget.budget_id,
                     scope=claim.scope.kind,
                     scope_value=claim.scope.value_text,
-                    window=format_window(budget.window),
+                    window=budget.window.text,
                     window_start=start,
                     window_end=claim.window.end,
                     limit_nano=position.limit_nano,

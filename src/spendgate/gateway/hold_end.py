@@ -99,15 +99,20 @@ class HoldEnds:
 
 
 def _by_verb(ends: Sequence[HoldEnd]) -> list[tuple[Verb, list[HoldEnd]]]:
+    if len(ends) == 1:
+        return [(ends[0].verb, list(ends))]
     batches = [(verb, [one for one in ends if one.verb is verb]) for verb in Verb]
     return [(verb, batch) for verb, batch in batches if batch]
 
 
 def _moved_positions(end: HoldEnd, settled: Settled | None) -> tuple[Position, ...] | None:
     """Say where budgets stand by the answer of the end itself, if that tells of all of them."""
-    keys = [key for claim in end.claims for key in claim.read_keys]
-    if settled is None or not all(key in settled.balances for key in keys):
+    if settled is None:
         return None
+    for claim in end.claims:
+        for key in claim.read_keys:
+            if key not in settled.balances:
+                return None
     return positions_of(end.claims, settled.balances)
 
 

@@ -117,9 +117,9 @@ def check_trust(caller: Caller, policy: Policy) -> None:
             for name in names.intersection(budget.scope.dimensions):
                 scoped[name].append(budget)
     for name, budgets in scoped.items():
-        if any(not _accepts_asserted(one, name, must) for one in budgets) or (
-            not budgets and name in must
-        ):
+        if not budgets and name not in must:
+            continue
+        if not budgets or any(not _accepts_asserted(one, name, must) for one in budgets):
             raise ForbiddenError(
                 "scope_forbidden",
                 f"{name} is only asserted; a spend token must carry it",

@@ -19,6 +19,7 @@ _FIELDS = frozenset(
         *("model", "spend_token", "tags", "idempotency_key", "extra_body", "operation"),
     }
 )
+_DIMENSIONS = tuple(Dimension)
 _HEADER_FIELDS = {f"x-spend-{dimension.value}": dimension.value for dimension in Dimension}
 
 
@@ -49,7 +50,7 @@ def asserted_scopes(own: JsonObject, headers: Mapping[str, str]) -> dict[str, st
     found: dict[str, object] = {
         dimension: headers[name] for name, dimension in _HEADER_FIELDS.items() if name in headers
     }
-    for dimension in Dimension:
+    for dimension in _DIMENSIONS:
         if own.get(dimension) is not None:
             found[dimension.value] = own[dimension]
     return {name: _identity_value(f"custom_inputs.{name}", value) for name, value in found.items()}

@@ -149,9 +149,9 @@ class Repetitions:
 def _guards(prepared: Prepared) -> list[_Guarding]:
     """Return the guards of the budgets that cover a call, or the default where none has one."""
     own = [
-        _Guarding(guard, budget.budget_id, budget.mode is Mode.SHADOW)
-        for budget in (claim.budget for claim in prepared.claims)
-        if (guard := budget.loop_guard) is not None
+        _Guarding(guard, claim.budget.budget_id, claim.budget.mode is Mode.SHADOW)
+        for claim in prepared.claims
+        if (guard := claim.budget.loop_guard) is not None
     ]
     default = prepared.rules.policy.defaults.loop_guard
     if default is not None and all(one.is_shadow for one in own):

@@ -8,7 +8,6 @@ from functools import lru_cache
 from spendgate.domain.budget import Refusal
 from spendgate.domain.decision import Position, RefusalCode, Refused
 from spendgate.domain.money import format_usd
-from spendgate.domain.window import format_window
 from spendgate.errors import CallerError, CallerUnavailableError
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.stream_chunk import StreamChunk
@@ -103,15 +102,16 @@ def spend_object(note: SpendNote) -> dict[str, object]:
 def budget_object(position: Position) -> dict[str, object]:
     """Write one budget's figures."""
     claim = position.claim
+    budget = claim.budget
     return {
-        "budget_id": claim.budget.budget_id,
+        "budget_id": budget.budget_id,
         "scope": claim.scope.text,
-        "window": _window_text(claim.budget.window),
+        "window": budget.window.text,
         "limit_usd": _limit_text(position.limit_nano),
         "spent_usd": format_usd(position.spent_nano),
         "held_usd": format_usd(position.held_nano),
         "remaining_usd": format_usd(position.available_nano),
-        "status": position.status.value,
+        "status": position.status,
         "resets_at": instant(claim.window.resets_at),
     }
 
@@ -228,7 +228,7 @@ def _nano_of(text: str) -> int:
 def _budget_message(refused: Refused, suggested_model: str | None) -> str:
     position = refused.binding
     claim = position.claim
-    window = format_window(claim.budget.window)
+    window = claim.budget.window.text
     text = (
         f"budget '{claim.budget.budget_id}' for {claim.scope.text} ({window}) has "
         f"{_plain(max(position.available_nano, 0))} USD left of {_plain(position.limit_nano)}: "
@@ -254,9 +254,6 @@ def _empty_completion(note: SpendNote, message: str) -> dict[str, object]:
         "choices": [{"index": 0, "message": answer, "finish_reason": "content_filter"}],
         "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
     }
-
-
-_window_text = lru_cache(maxsize=256)(format_window)
 
 
 def _plain(nano: int) -> str:

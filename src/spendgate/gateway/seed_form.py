@@ -6,7 +6,7 @@ from spendgate.domain.scope import Dimension
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import is_list, is_object, json_list, json_object
 
-SEED_FIELDS = ("prompt", "scopeType", "scopeKey", "modelId")
+SEED_FIELDS = frozenset({"prompt", "scopeType", "scopeKey", "modelId"})
 
 
 def from_seed_form(raw: Mapping[str, object]) -> dict[str, object]:

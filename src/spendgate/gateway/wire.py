@@ -29,6 +29,7 @@ TOKENS_MAX = 10_000_000
 CHOICES_MAX = 128
 _NUMBERS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 _OBJECTS = ("logit_bias", "response_format", "stream_options", "usage_context")
+_SAMPLING = frozenset({*_NUMBERS, *_OBJECTS, "stop"})
 
 
 class Host(StrEnum):
@@ -81,8 +82,9 @@ def parse_call(
         InvalidRequestError: naming the field, what is wrong with it and the way out.
     """
     headers = headers or {}
-    is_seed = any(raw.get(name) is not None for name in SEED_FIELDS)
-    if any(name in raw for name in SEED_FIELDS):
+    is_seed = False
+    if not SEED_FIELDS.isdisjoint(raw):
+        is_seed = any(raw.get(name) is not None for name in SEED_FIELDS)
         raw = from_seed_form(raw)
     own = own_inputs(raw)
     body = _merged(raw, own)
@@ -225,6 +227,8 @@ def _stream(route: str, body: JsonObject) -> bool:
 
 def _check_sampling(body: JsonObject) -> None:
     """Refuse what every upstream would: money is held for nothing while it finds out."""
+    if _SAMPLING.isdisjoint(body):
+        return
     for name in _NUMBERS:
         value = body.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):

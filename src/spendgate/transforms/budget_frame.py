@@ -8,7 +8,7 @@ from decimal import Decimal
 from spendgate.domain.budget import PPM, BalanceRow, Budget, Policy
 from spendgate.domain.money import to_decimal
 from spendgate.domain.table import BIGINT, MONEY_SUM, RATIO, STRING, TIMESTAMP
-from spendgate.domain.window import Window, WindowKind, format_window, window_at
+from spendgate.domain.window import Window, WindowKind, window_at
 
 BUDGETS_SCHEMA = (
     f"budget_id {STRING}, scope {STRING}, tz {STRING}, `window` {STRING}, "
@@ -83,7 +83,7 @@ def _budget_row(budget: Budget, limit_nano: int) -> BudgetRow:
         budget.budget_id,
         budget.scope.kind,
         budget.tz,
-        format_window(budget.window),
+        budget.window.text,
         budget.window.kind.value,
         budget.window.rolling_seconds,
         to_decimal(limit_nano),

@@ -11,7 +11,6 @@ from spendgate.domain.window import (
     WindowError,
     WindowKind,
     WindowSpec,
-    format_window,
     parse_time_zone,
     parse_window,
     window_at,
@@ -213,7 +212,7 @@ def test_a_calendar_window_is_parsed_and_written_by_its_name(kind: str) -> None:
     spec = parse_window(kind)
 
     assert spec == WindowSpec(WindowKind(kind))
-    assert format_window(spec) == kind
+    assert spec.text == kind
 
 
 @pytest.mark.parametrize(
@@ -236,7 +235,7 @@ def test_a_rolling_window_is_parsed_and_written_in_its_largest_unit(
     spec = parse_window(value)
 
     assert spec == WindowSpec(WindowKind.ROLLING, seconds)
-    assert format_window(spec) == written
+    assert spec.text == written
 
 
 @pytest.mark.parametrize(

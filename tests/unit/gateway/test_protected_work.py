@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -90,13 +91,47 @@ def test_work_whose_caller_is_cancelled_is_finished_and_waited_for() -> None:
     assert steps == [True]
 
 
-def test_what_no_answer_waits_for_is_done_in_the_loops_next_turn() -> None:
+def test_what_no_answer_waits_for_is_done_a_moment_later_in_its_order() -> None:
+    done: list[int] = []
+
+    async def scenario(lanes: AsyncLanes) -> list[int]:
+        all_done = asyncio.Event()
+        for number in range(3):
+            lanes.later(partial(done.append, number))
+        lanes.later(all_done.set)
+        assert done == []
+        await all_done.wait()
+        lanes.later(all_done.clear)
+        while all_done.is_set():
+            await asyncio.sleep(0)
+        return done
+
+    assert run(scenario) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("in_thread", [True, False])
+def test_what_waits_for_later_is_done_once_by_who_asks_for_it(in_thread: bool) -> None:
     done: list[str] = []
 
     async def scenario(lanes: AsyncLanes) -> list[str]:
         lanes.later(lambda: done.append("report"))
-        done.append("answer")
-        await asyncio.sleep(0)
-        return done
+        if in_thread:
+            await asyncio.to_thread(lanes.do_late)
+        else:
+            lanes.do_late()
+        found = [*done]
+        await lanes.close(60)
+        return found
 
-    assert run(scenario) == ["answer", "report"]
+    assert run(scenario) == done == ["report"]
+
+
+def test_closing_does_what_was_left_for_later() -> None:
+    done: list[str] = []
+
+    async def scenario(lanes: AsyncLanes) -> int:
+        lanes.later(lambda: done.append("report"))
+        return await lanes.close(60)
+
+    assert run(scenario) == 0
+    assert done == ["report"]

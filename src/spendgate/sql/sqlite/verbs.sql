@@ -10,7 +10,7 @@ FROM (SELECT ? AS hold_id) AS asked
 LEFT JOIN hold AS h USING (hold_id)
 
 -- name: hold_by_id
-SELECT fp, state, amount, charged, bals, facts, events FROM hold WHERE hold_id = ?
+SELECT state, amount, charged, bals, facts, events FROM hold WHERE hold_id = ?
 
 -- name: balances_by_keys
 -- {keys} is a list of (?, ?, ?, place); a cross join keeps the look-ups in the index, one per key
