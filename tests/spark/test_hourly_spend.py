@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from spendgate.domain.table import SPEND_HOURLY
 from spendgate.transforms.hourly_spend import hourly_spend
 from spendgate.transforms.schemas import schema_text
-from spendgate.transforms.single_events import events_once
+from spendgate.transforms.single_events import events_once, has_doubles
 from spendgate.transforms.time_range import HOUR_RANGES_MAX, hour_ranges
 
 pytestmark = pytest.mark.spark
@@ -78,6 +78,24 @@ def test_an_event_that_arrived_twice_counts_once(
     assert_hourly(
         spark, events,
         (HOUR, "acme", None, None, "u1", "big", 1, 0, 0, 0, 0, 0, Decimal(1), None),
+    )  # fmt: skip
+
+
+def test_a_key_that_comes_again_after_its_hold_was_collected_is_another_call(
+    spark: SparkSession, event_frame: EventFrame
+) -> None:
+    again = HOUR + timedelta(minutes=1)
+    events = event_frame(
+        {"event_id": "same", "occurred_at": HOUR},
+        {"event_id": "same", "occurred_at": HOUR},
+        {"event_id": "same", "occurred_at": again},
+    )
+
+    assert has_doubles(events)
+    assert not has_doubles(events_once(events))
+    assert_hourly(
+        spark, events,
+        (HOUR, "acme", None, None, "u1", "big", 2, 0, 0, 0, 0, 0, Decimal(2), None),
     )  # fmt: skip
 
 

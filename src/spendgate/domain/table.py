@@ -67,9 +67,9 @@ _SCOPES = (
 SPEND_EVENTS = Table(
     name="spend_events",
     comment="One row per end or correction of a hold, or spend elsewhere; append-only, no prompts",
-    key=("event_id",),
+    key=("event_id", "occurred_at"),
     columns=(
-        required("event_id", STRING, "Key: hold_id:sequence"),
+        required("event_id", STRING, "hold_id:sequence; with occurred_at the key"),
         required(
             "hold_id",
             STRING,

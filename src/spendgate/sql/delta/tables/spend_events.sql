@@ -2,7 +2,7 @@
 
 -- name: create
 CREATE TABLE IF NOT EXISTS $target (
-  event_id STRING NOT NULL COMMENT 'Key: hold_id:sequence',
+  event_id STRING NOT NULL COMMENT 'hold_id:sequence; with occurred_at the key',
   hold_id STRING NOT NULL
     COMMENT 'The hold that this event ends or corrects: request_id#attempt, or an adjustment\'s id',
   attempt INT NOT NULL COMMENT 'Which try of the request this was, from 1',
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS $target (
   adjustment_id STRING COMMENT 'The adjustment that this event is part of',
   adjusted_by STRING COMMENT 'Who made the adjustment',
   reason STRING COMMENT 'Why the adjustment was made'
-  -- databricks: , CONSTRAINT spend_events_key PRIMARY KEY (event_id) RELY
+  -- databricks: , CONSTRAINT spend_events_key PRIMARY KEY (event_id, occurred_at) RELY
 )
 USING DELTA
 COMMENT 'One row per end or correction of a hold, or spend elsewhere; append-only, no prompts'
