@@ -69,7 +69,7 @@ SPEND_EVENTS = Table(
     comment="One row per end or correction of a hold, or spend elsewhere; append-only, no prompts",
     key=("event_id", "occurred_at"),
     columns=(
-        required("event_id", STRING, "hold_id:sequence; with occurred_at the key"),
+        required("event_id", STRING, "Key: hold_id:sequence"),
         required(
             "hold_id",
             STRING,

@@ -154,9 +154,10 @@ def _sums_to_refresh(
     may_carry = F.col("budget_id").isin(*carrying) & (
         F.col("window_end") > F.lit(rounds.as_of - timedelta(days=_CARRY_DAYS))
     )
+    # Plain comparisons, by which Delta leaves out the files of what hasn't changed: most of them.
+    needed = sums.where(is_shown | may_carry if carrying else is_shown)
     # Where there is no end, a comparison with it is null.
-    shown = sums.withColumn("is_shown", F.coalesce(is_shown, F.lit(False)))
-    needed = shown.where(is_shown | may_carry) if carrying else shown.where(is_shown)
+    needed = needed.withColumn("is_shown", F.coalesce(is_shown, F.lit(False)))
     kept = ("spent_usd", "requests", "last_event_at", "is_shown")
     return needed.select(*WINDOW_KEY, *kept)
 
@@ -171,27 +172,30 @@ def _newest_state(spark: SparkSession, rounds: Rounds) -> datetime | None:
 def _is_former(as_of: datetime, *, is_whole: bool) -> Column:
     """Whether an open window is no more: its budget is gone, or is defined otherwise.
 
-    While budgets are as they were, of lifetimes only those go that had no more than a hold.
+    While budgets are as they were, of lifetimes only those go that had no more than a hold. That is
+    said by comparisons by which Delta leaves out the files of other lifetimes and closed windows.
     """
-    may_go = F.lit(is_whole) | ~_is_lifetime() | F.col("last_event_at").isNull()
+    may_go = F.col("window_end") > F.lit(as_of)
+    if is_whole:
+        may_go |= F.col("window_end").isNull()
+    else:
+        may_go |= F.col("window").startswith(f"{WindowKind.ROLLING.value}:")
+        may_go |= F.col("window_end").isNull() & F.col("last_event_at").isNull()
     return may_go & (F.col("updated_at") != F.lit(as_of))
 
 
 def _remove_former(spark: SparkSession, rounds: Rounds, *, is_whole: bool) -> Report:
     """Remove open windows that are no more, and count the others."""
     state = rounds.space.read(spark, BUDGET_STATE)
+    former = state.where(_is_former(rounds.as_of, is_whole=is_whole)).select(*BUDGET_STATE.key)
+    removed = former.count()
+    if removed:
+        rounds.space.write("delete_budget_state", BUDGET_STATE, former)
+        state = rounds.space.read(spark, BUDGET_STATE)
     is_open = F.col("window_end").isNull() | (F.col("window_end") > F.lit(rounds.as_of))
-    judged = state.where(is_open).withColumn(
-        "is_former", _is_former(rounds.as_of, is_whole=is_whole)
-    )
-    # Six rows at most.
-    rows = judged.groupBy("status", "is_former").count().collect()
     counts = {status.value: 0 for status in Status}
-    counts |= {row["status"]: row["count"] for row in rows if not row["is_former"]}
-    if any(row["is_former"] for row in rows):
-        keys = judged.where("is_former").select(*BUDGET_STATE.key)
-        rounds.space.write("delete_budget_state", BUDGET_STATE, keys)
-    removed = sum(row["count"] for row in rows if row["is_former"])
+    for row in state.where(is_open).groupBy("status").count().collect():  # three rows at most
+        counts[row["status"]] = row["count"]
     return {"budget_state": counts, "budget_state_removed": removed}
 
 

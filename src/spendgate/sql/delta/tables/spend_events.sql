@@ -2,7 +2,7 @@
 
 -- name: create
 CREATE TABLE IF NOT EXISTS $target (
-  event_id STRING NOT NULL COMMENT 'hold_id:sequence; with occurred_at the key',
+  event_id STRING NOT NULL COMMENT 'Key: hold_id:sequence',
   hold_id STRING NOT NULL
     COMMENT 'The hold that this event ends or corrects: request_id#attempt, or an adjustment\'s id',
   attempt INT NOT NULL COMMENT 'Which try of the request this was, from 1',
