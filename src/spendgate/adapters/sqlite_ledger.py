@@ -28,7 +28,7 @@ from spendgate.domain.adjustment import Adjustment, AdjustmentOutcome, HoldRecor
 from spendgate.domain.budget import BalanceKey, BalanceRow, Claim
 from spendgate.domain.decision import Balance, Granted, Position, decide, positions_of
 from spendgate.domain.event import DecisionRecord
-from spendgate.domain.hold import HoldAmounts, HoldState
+from spendgate.domain.hold import HoldAmounts, HoldState, Movement
 from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, StalePolicy, Verdict
 from spendgate.domain.retention import Collected
 
@@ -253,6 +253,16 @@ def _hold(
 
 def _end(connection: sqlite3.Connection, end: HoldEnd) -> Settled:
     """Apply one transition to a hold: the hold, its balances and the journal move together."""
+    wanted = end.state, end.cost_nano, end.hold_id
+    for amount, bals, facts, events in connection.execute(_SQL["end_open_hold"], wanted).fetchall():
+        movement = end.transition(HoldAmounts(HoldState.HELD, amount))
+        assert movement is not None  # noqa: S101 - an open hold takes any end; this tells the types
+        return _book(connection, end, movement, events, (amount, bals, facts))
+    return _end_again(connection, end)
+
+
+def _end_again(connection: sqlite3.Connection, end: HoldEnd) -> Settled:
+    """Do to a hold that has ended what still can be done: later evidence corrects an expiry."""
     row = connection.execute(_SQL["hold_by_id"], (end.hold_id,)).fetchone()
     if row is None:
         return end.unmoved()
@@ -260,13 +270,25 @@ def _end(connection: sqlite3.Connection, end: HoldEnd) -> Settled:
     movement = end.transition(HoldAmounts(HoldState(state), amount, charged))
     if movement is None:
         return end.unmoved(HoldState(state), charged)
-    entry = event_row(end, movement, events + 1, amount, bals, facts)
     connection.execute(
         _SQL["end_hold"], (movement.state.value, movement.charged_nano, events + 1, end.hold_id)
     )
+    return _book(connection, end, movement, events + 1, (amount, bals, facts))
+
+
+def _book(
+    connection: sqlite3.Connection,
+    end: HoldEnd,
+    movement: Movement,
+    sequence: int,
+    hold: tuple[int, str, str],
+) -> Settled:
+    """Move a hold's balances and write its journal row; the hold is amount, balances and facts."""
+    amount, bals, facts = hold
+    entry = event_row(end, movement, sequence, amount, bals, facts)
     moved = movement.spent_delta_nano, movement.held_delta_nano
     # The first entry takes the place of the open hold.
-    balances = _move(connection, _ids(bals), moved, entry.recorded_at, 1 if events else 0)
+    balances = _move(connection, _ids(bals), moved, entry.recorded_at, 1 if sequence > 1 else 0)
     connection.execute(_SQL["insert_event"], entry)
     return end.moved(movement, balances)
 

@@ -38,6 +38,12 @@ WHERE bal_id IN ({ids})
 INSERT INTO hold (hold_id, fp, state, amount, bals, facts, expires_at)
 VALUES (?, ?, 'held', ?, ?, ?, ?)
 
+-- name: end_open_hold
+-- charged is null for all that was held
+UPDATE hold SET state = ?, charged = coalesce(?, amount), events = events + 1
+WHERE hold_id = ? AND state = 'held'
+RETURNING amount, bals, facts, events
+
 -- name: end_hold
 UPDATE hold SET state = ?, charged = ?, events = ? WHERE hold_id = ?
 
