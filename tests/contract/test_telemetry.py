@@ -63,6 +63,20 @@ def test_the_metrics_page_adds_up_the_calls_of_all_workers(tmp_path: Path, simul
     assert 0 < host["figures"]["capture_ratio"] <= 1
 
 
+def test_the_page_of_the_worker_that_answered_has_the_call_at_once(
+    tmp_path: Path, simulator: str
+) -> None:
+    # One open client: to make one takes longer than the reports wait.
+    with running(tmp_path, simulator, workers=1) as app, httpx.Client(timeout=30) as client:
+        pages: list[str] = []
+        for _ in range(CALLS):
+            assert app.chat({"agent": "a"}).status_code == 200
+            pages.append(client.get(f"{app.url}/metrics").text)
+
+    for number, page in enumerate(pages, 1):
+        assert f"spendgate_settlement_seconds_count {number}.0" in page
+
+
 def test_a_metrics_token_guards_the_page_and_nothing_else(tmp_path: Path, simulator: str) -> None:
     with running(tmp_path, simulator, workers=1, SPENDGATE_METRICS_TOKEN="mt") as app:
         without = httpx.get(f"{app.url}/metrics", timeout=30)
