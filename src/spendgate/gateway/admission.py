@@ -5,7 +5,7 @@ call in between as it likes; the money is safe from the moment `admit` returns.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 
 from spendgate.domain.budget import Claim, bound_of
@@ -13,6 +13,7 @@ from spendgate.domain.decision import Granted
 from spendgate.domain.event import CallFacts
 from spendgate.domain.reservation import ReserveRequest
 from spendgate.domain.upstream import UpstreamSpec
+from spendgate.domain.value_object import value_object
 from spendgate.errors import ForbiddenError
 from spendgate.gateway.attempts import Failure, Plan
 from spendgate.gateway.identity import Caller
@@ -30,7 +31,7 @@ _DATABRICKS_ONLY = frozenset({"usage_context", "client_request_id"})
 """Fields of ours that other model servers may refuse."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Incoming:
     """A request as a host hands it over; header names are in lower case."""
 
@@ -51,7 +52,7 @@ class Incoming:
     """Whether the caller calls the model itself, and only the money is held here."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Arrival:
     """A checked call, who pays for it, and when it came: what no policy changes."""
 
@@ -77,7 +78,7 @@ class Arrival:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Prepared:
     """A call that is ready to ask for its money."""
 
@@ -126,7 +127,7 @@ class Prepared:
         return replace(self, request=replace(self.request, hold_id=hold_id, facts=facts))
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Admission:
     """A call whose money is held: send `body`, then finish, whatever happens."""
 

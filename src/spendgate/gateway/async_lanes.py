@@ -8,7 +8,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -201,15 +200,21 @@ class AsyncLanes:
 
     async def _reserved(self, request: ReserveRequest) -> Verdict:
         if self._at_once is not None and self._is_quiet:
-            with suppress(LedgerBusyError):
+            try:
                 (verdict,) = self._at_once.reserve([request])
+            except LedgerBusyError:
+                pass  # others are in the middle of theirs: a thread waits for them
+            else:
                 return verdict
         return await self._reserves.submit(request)
 
     async def _ended(self, end: HoldEnd, is_quiet: bool) -> tuple[Position, ...] | None:
         if self._at_once is not None and is_quiet:
-            with suppress(*_AWAY):
+            try:
                 (positions,) = self._hold_ends.end_at_once([end], self._at_once)
+            except _AWAY:
+                pass  # a thread tries it again, or remembers it
+            else:
                 return positions
         return await self._ends.submit(end)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from spendgate.domain.alert import Alert, AlertKey, AlertKind, period_of, period_start
 from spendgate.domain.budget import Mode
-from spendgate.domain.decision import Position, Status
+from spendgate.domain.decision import Position
 
 WAITING_MAX = 1_000
 """Stops that wait to be told; a burst beyond that is told by the job, which sees them all."""
@@ -26,7 +26,7 @@ class HardStops:
     def see(self, positions: Iterable[Position], at: datetime) -> None:
         """Look at where budgets stand after a call that was reserved or refused at a time."""
         for one in positions:
-            if one.status is Status.HARD and one.claim.budget.mode is Mode.ENFORCE:
+            if one.is_hard and one.claim.budget.mode is Mode.ENFORCE:
                 self._note(one, at)
 
     def take(self) -> list[Alert]:

@@ -3,11 +3,11 @@
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from spendgate.domain.budget import Claim
 from spendgate.domain.decision import Position, positions_of
 from spendgate.domain.reservation import Settled, Settlement
+from spendgate.domain.value_object import value_object
 from spendgate.errors import LedgerBrokenError, LedgerUnavailableError
 from spendgate.gateway.outcome import Verb
 from spendgate.gateway.ports import Ledger
@@ -17,7 +17,7 @@ _LATE_MAX = 10_000
 _AWAY = (LedgerUnavailableError, LedgerBrokenError)
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class HoldEnd:
     """What to do with one hold whose call has ended; `claims` are the budgets that it moves."""
 

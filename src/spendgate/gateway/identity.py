@@ -1,11 +1,11 @@
 """Who pays: spend token and platform first, then what the body says, as far as it is believed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from spendgate.domain.budget import Budget, Policy
 from spendgate.domain.scope import PRINCIPAL, TAG_PREFIX, Dimension, Identity
+from spendgate.domain.value_object import value_object
 from spendgate.errors import CallerError, ForbiddenError, TokenError
 from spendgate.gateway.ports import NO_CLAIMS, TokenClaims, TokenVerifier
 
@@ -31,7 +31,7 @@ class Said(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Caller:
     """An identity, the token that speaks for it, and which dimensions mustn't just be asserted."""
 

@@ -5,11 +5,11 @@ left for evidence to correct; what was answered is settled at its reported usage
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from spendgate.domain.upstream import Cause
 from spendgate.domain.usage import ParsedUsage, UsageError, parse_usage
+from spendgate.domain.value_object import value_object
 from spendgate.gateway.json_object import json_object
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamLost, UpstreamNotSent, UpstreamOutcome
 
@@ -27,7 +27,7 @@ class Verb(StrEnum):
     EXPIRE = "expire"
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Ending:
     """How a call ended: the verb for its hold, and the usage where one was reported."""
 

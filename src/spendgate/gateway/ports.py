@@ -13,6 +13,7 @@ from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, Ve
 from spendgate.domain.retention import Collected
 from spendgate.domain.revocation import Revocation
 from spendgate.domain.scope import Scope
+from spendgate.domain.value_object import value_object
 
 if TYPE_CHECKING:
     from spendgate.gateway.call_report import CallReport
@@ -175,7 +176,7 @@ class SpendSink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class UpstreamAnswer:
     """What a model server answered: any status, the parsed body if it was JSON."""
 

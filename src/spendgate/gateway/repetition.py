@@ -16,6 +16,7 @@ from spendgate.domain.budget import Mode
 from spendgate.domain.event import DecisionRecord
 from spendgate.domain.loop import LoopGuard
 from spendgate.domain.scope import PRINCIPAL, Dimension
+from spendgate.domain.value_object import value_object
 from spendgate.gateway.admission import Arrival, Prepared
 from spendgate.gateway.record import REFUSE, SHADOW, forbidden_record
 from spendgate.gateway.reply import Reply, SpendNote, error_reply
@@ -37,7 +38,7 @@ class Loop:
     is_shadow: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Entry:
     """What became of a call at the guards: counted, and found in a loop or not."""
 

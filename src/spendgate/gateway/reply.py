@@ -8,6 +8,7 @@ from functools import lru_cache
 from spendgate.domain.budget import Refusal
 from spendgate.domain.decision import Position, RefusalCode, Refused
 from spendgate.domain.money import format_usd
+from spendgate.domain.value_object import value_object
 from spendgate.errors import CallerError, CallerUnavailableError
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.stream_chunk import StreamChunk
@@ -21,7 +22,7 @@ within four minutes (measured, 3.17) unless `error_code` is one that databricks-
 final."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Reply:
     """What a host sends: a status, the whole JSON body, and how long a retry should wait."""
 
@@ -43,7 +44,7 @@ class FailedAttempt:
     cost_nano: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class SpendNote:
     """The figures of one call's `spend` object, money in nano-USD.
 
@@ -111,7 +112,7 @@ def budget_object(position: Position) -> dict[str, object]:
         "spent_usd": format_usd(position.spent_nano),
         "held_usd": format_usd(position.held_nano),
         "remaining_usd": format_usd(position.available_nano),
-        "status": position.status,
+        "status": str(position.status),
         "resets_at": instant(claim.window.resets_at),
     }
 
@@ -216,7 +217,7 @@ def note_headers(note: SpendNote) -> dict[str, str]:
 
 
 def _least_remaining(budgets: Sequence[object]) -> str | None:
-    remaining = (str(json_object(one).get("remaining_usd")) for one in budgets)
+    remaining = [str(json_object(one).get("remaining_usd")) for one in budgets]
     return min(remaining, key=_nano_of, default=None)
 
 

@@ -47,7 +47,6 @@ from spendgate.gateway.repetition import loop_record, loop_refusal
 from spendgate.gateway.reply import (
     FailedAttempt,
     Reply,
-    SpendNote,
     budget_refusal,
     error_reply,
 )
@@ -96,17 +95,16 @@ class Reserving:
 
         A large body is looked at by `lanes.run`: on an event loop nobody else would be served.
         """
-        note: SpendNote | None = None
+        arrival: Arrival | None = None
         think = self._lanes.run if self._is_slow(incoming) else _here
         try:
             arrival = await think(lambda: self.arrival(incoming))
-            note = arrival.note
             return await self._guarded(await self.prepare(arrival, think), think)
         except CALLERS_FAULTS as error:
-            return fault_reply(error, note)
+            return fault_reply(error, arrival and arrival.note)
         except LEDGER_AWAY as error:
             message = "the ledger can't be reached, so no money can be held; nothing was sent"
-            return ledger_away_reply(error, note, message)
+            return ledger_away_reply(error, arrival and arrival.note, message)
 
     def _is_slow(self, incoming: Incoming) -> bool:
         rules = self._parts.rules.at_hand

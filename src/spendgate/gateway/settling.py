@@ -83,7 +83,7 @@ class Settling:
             failed_attempts=arrival.failed,
             cost_nano=cost_nano,
             usage_source=usage_source,
-            decision=granted.decision.value,
+            decision=str(granted.decision),
             model_served=granted.candidate.model,
             reserved_nano=granted.amount_nano,
             max_tokens_granted=granted.tokens,

@@ -7,9 +7,10 @@ field and never repeat its value.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from spendgate.domain.value_object import value_object
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import JsonObject, is_list, is_object, json_list, json_object
 from spendgate.gateway.own_inputs import (
@@ -39,7 +40,7 @@ class Host(StrEnum):
     ASGI = "asgi"
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Call:
     """One request, checked: the upstream's body and what concerns the gate."""
 

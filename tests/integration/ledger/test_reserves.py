@@ -113,6 +113,29 @@ def test_a_request_under_an_old_policy_is_told_so_and_moves_nothing(till: "Till"
     assert till.standing() == {}
 
 
+def test_an_old_policy_moves_nothing_in_balances_that_are_there_either(till: "Till") -> None:
+    till.budget("day", "user:ann", 100)
+    first, second = till.request("h#1", 60), till.request("h#2", 10)
+    till.ledger.reserve([first])
+    before = till.standing()
+    till.budget("other", "org:acme", 5)
+
+    (verdict,) = till.ledger.reserve([second])
+
+    assert verdict == StalePolicy(till.ledger.policy_version())
+    assert till.standing() == before
+
+
+def test_a_repeat_is_answered_even_if_the_money_is_gone_meanwhile(till: "Till") -> None:
+    till.budget("day", "user:ann", 100)
+    first, second = till.request("h#1", 60), till.request("h#2", 40)
+    till.ledger.reserve([first, second])
+
+    (verdict,) = till.ledger.reserve([first])
+
+    assert verdict == AlreadyReserved(HoldState.HELD, 60, 0, "m")
+
+
 def test_a_repeat_is_answered_even_if_the_policy_changed_meanwhile(till: "Till") -> None:
     till.budget("day", "user:ann", 100)
     request = till.request("h#1", 60)

@@ -35,8 +35,11 @@ SET
 WHERE bal_id IN ({ids})
 
 -- name: insert_hold
+-- nothing where the hold exists already, or the policy is another
 INSERT INTO hold (hold_id, fp, state, amount, bals, facts, expires_at)
-VALUES (?, ?, 'held', ?, ?, ?, ?)
+SELECT ?, ?, 'held', ?, ?, ?, ?
+WHERE (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'policy_version') = ?
+ON CONFLICT (hold_id) DO NOTHING
 
 -- name: end_open_hold
 -- charged is null for all that was held
