@@ -86,8 +86,8 @@ class RunningHost:
     def start(self) -> None:
         """Start the chores in the background; a call never waits for them."""
         if self._flushes:
-            # Delta's libraries take a second to import: not while calls are answered.
-            _ = self._sink
+            # Delta's libraries take seconds to import: not while calls are answered.
+            self._sink.prepare()
         chores = (
             ("flush", self._flush, self._settings.flush_seconds),
             ("sweep", self._sweep, self._settings.sweep_seconds),

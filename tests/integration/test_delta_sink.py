@@ -2,6 +2,9 @@
 
 import multiprocessing
 import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -367,3 +370,29 @@ def test_money_sums_exactly(tmp_path: Path) -> None:
 
     rows = query_rows(tmp_path, "SELECT SUM(cost_usd) AS total FROM spendgate.spend_events")
     assert Decimal(str(rows[0]["total"])) == Decimal("1.00000001")
+
+
+IMPORTS_OF_AN_APPEND = """
+import pickle, sys
+from pathlib import Path
+from spendgate.adapters.delta_sink import DeltaSink
+
+folder, pickled = sys.argv[1:]
+batch = pickle.loads(bytes.fromhex(pickled))
+sink = DeltaSink(Path(folder))
+sink.prepare()
+before = set(sys.modules)
+sink.create_tables()
+sink.append("ledger-1", batch)
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def test_who_has_prepared_a_sink_imports_nothing_at_the_first_append(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", IMPORTS_OF_AN_APPEND, str(tmp_path)]
+    command.append(pickle.dumps(batch(1)).hex())
+
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+    assert ended.stdout.strip() == "[]"
+    assert DeltaTable(tmp_path / SPEND_EVENTS.name).version() == 1

@@ -32,6 +32,10 @@ class DeltaSink:
         self._folder = folder
         self._has_tables = False
 
+    def prepare(self) -> None:
+        """Import what the first append would, which takes seconds; Arrow brings pandas along."""
+        event_table(())
+
     def create_tables(self) -> None:
         """Create the tables that aren't there yet; an append makes one anew that is removed later.
 
