@@ -19,7 +19,7 @@ from spendgate.domain.reservation import (
     Verdict,
     completed_facts,
 )
-from spendgate.domain.value_object import value_object
+from spendgate.gateway.value_object import value_object
 
 _UNKNOWN = Charge()
 _NOTHING: Mapping[BalanceKey, Balance] = {}

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from spendgate.domain.budget import BalanceKey, Claim, Mode
 from spendgate.domain.money import PICO_PER_NANO, nano_from_pico
 from spendgate.domain.rollover import carried_nano
-from spendgate.domain.value_object import value_object
 
 
 class Decision(StrEnum):
@@ -40,7 +39,7 @@ class RefusalCode(StrEnum):
     HELD = "budget_held"
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One model that could serve the call, at the worst it can cost."""
 
@@ -134,7 +133,7 @@ class Position(NamedTuple):
         return Status.SOFT if self.spent_nano >= self.soft_nano else Status.OK
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class Granted:
     """The call may start: hold `amount_nano` in every position."""
 

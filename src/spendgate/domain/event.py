@@ -10,13 +10,12 @@ from datetime import datetime
 
 from spendgate.domain.hold import EventKind, Movement
 from spendgate.domain.usage import TokenUsage
-from spendgate.domain.value_object import value_object
 
 SCHEMA_VERSION = 2
 """Version 2 says of an adjustment who made it and why."""
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class CallFacts:
     """What is known of a call when its money is reserved; kept with the hold until its end."""
 
@@ -42,7 +41,7 @@ class AdjustmentNote:
     reason: str
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class Charge:
     """What is known when a call has ended: its usage and its cost, or that they are unknown."""
 

@@ -4,9 +4,8 @@ Expiry charges the full amount and never frees; a settlement that comes later co
 evidence (DESIGN §2.5). So every pause, crash and clock error errs on the side of the budget.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
-
-from spendgate.domain.value_object import value_object
 
 
 class HoldState(StrEnum):
@@ -28,7 +27,7 @@ class EventKind(StrEnum):
     EXTERNAL = "external"
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class HoldAmounts:
     """The part of a hold that its transitions depend on, nano-USD."""
 
@@ -37,7 +36,7 @@ class HoldAmounts:
     charged_nano: int = 0
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class Movement:
     """What one transition does to the hold and to every balance that it touches, nano-USD."""
 

@@ -11,7 +11,6 @@ from typing import Literal, cast
 
 from spendgate.domain.json_tree import fields, items
 from spendgate.domain.unbounded import UnboundedError
-from spendgate.domain.value_object import value_object
 
 MediaKind = Literal["image", "audio", "file", "other"]
 
@@ -37,7 +36,7 @@ _NO_KINDS: frozenset[MediaKind] = frozenset()
 _NAME_MAX = 64
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class MediaCaps:
     """The most tokens that one image, one audio part, one file of any size can cost.
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain
-from operator import attrgetter, mul
+from operator import mul
 from types import MappingProxyType
 
 from spendgate.domain.money import nano_from_pico
 from spendgate.domain.usage import TokenUsage
-from spendgate.domain.value_object import value_object
 
 GLOBAL_GEO = "global"
 """Where a model is served when nobody says otherwise; also where a model of one price is listed."""
@@ -57,8 +56,6 @@ class ModelKind(StrEnum):
     EMBEDDING = "embedding"
 
 
-_CLASSES = tuple(TokenClass)
-_COUNTS = attrgetter(*(f"{one}_tokens" for one in TokenClass))
 _PLACES = {one: place for place, one in enumerate(TokenClass)}
 _INPUT, _CACHE_READ, _CACHE_WRITE, _CACHE_WRITE_1H, _OUTPUT, _REASONING = range(len(TokenClass))
 _FALLBACK = {
@@ -144,11 +141,11 @@ class Price:
 
     def cost(self, usage: TokenUsage) -> "Cost":
         """Price a call's usage at this row."""
-        counts: tuple[int, ...] = _COUNTS(usage.disjoint())
+        counts = usage.disjoint()
         pico = tuple(map(mul, counts, self._usd))
         dbu = None if self._dbu is None else nano_from_pico(sum(map(mul, counts, self._dbu)))
         return Cost(
-            breakdown_pico=MappingProxyType(dict(zip(_CLASSES, pico, strict=True))),
+            parts_pico=pico,
             total_nano=nano_from_pico(sum(pico)),
             dbu_nano=dbu,
             price_version=self.version,
@@ -157,22 +154,27 @@ class Price:
         )
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What one call costs: exact parts in pico-USD, and totals rounded up once to the nano.
 
-    `dbu_nano` is None where the row has no DBU rates.
+    `parts_pico` has one per token class, in their order. `dbu_nano` is None where the row has none.
     """
 
-    breakdown_pico: Mapping[TokenClass, int] = field(hash=False)
+    parts_pico: tuple[int, ...]
     total_nano: int
     dbu_nano: int | None
     price_version: str
     geo: str
     context_tier: str
 
+    @property
+    def breakdown_pico(self) -> Mapping[TokenClass, int]:
+        """The parts by their token class."""
+        return dict(zip(TokenClass, self.parts_pico, strict=True))
 
-@value_object
+
+@dataclass(frozen=True, slots=True)
 class WorstRates:
     """The dearest rates a call could be charged at; `price_version` is the dearest row's."""
 

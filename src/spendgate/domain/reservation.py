@@ -8,10 +8,9 @@ from spendgate.domain.budget import BalanceKey, Claim
 from spendgate.domain.decision import Balance, Candidate, Granted, Refused
 from spendgate.domain.event import CallFacts, Charge
 from spendgate.domain.hold import HoldState
-from spendgate.domain.value_object import value_object
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class ReserveRequest:
     """Ask for one hold over all budgets that cover a call.
 
@@ -77,7 +76,7 @@ class StalePolicy:
 Verdict = Granted | Refused | AlreadyReserved | FingerprintConflict | StalePolicy
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """Settle one hold with what its call really cost; an unknown cost settles the full hold."""
 
@@ -86,7 +85,7 @@ class Settlement:
     at: datetime
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class Settled:
     """How a settlement, void or expiry ended; `state` is None where there is no such hold.
 

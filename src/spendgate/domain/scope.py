@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from spendgate.domain.value_object import value_object
-
 WILDCARD = "*"
 EVERYTHING = "all"
 TAG_PREFIX = "tag."
@@ -71,7 +69,7 @@ def checked_dimension(name: object) -> str:
     raise ScopeError(f"unknown scope {str(name)[:40]!r}; known are {known} and tag.<name>")
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who pays for one call: a value per dimension, free tags, and which values are trusted."""
 

@@ -7,9 +7,7 @@ output contains the reasoning. `disjoint()` makes the parts that are priced.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
-
-from spendgate.domain.value_object import value_object
+from typing import Literal, NamedTuple, cast
 
 # Above this a JSON number is no longer exact in readers that use doubles, and no call is so big.
 REPORTED_TOKENS_MAX = 2**53
@@ -27,11 +25,11 @@ _COUNTS = (
 )  # fmt: skip
 
 
-@value_object
-class DisjointUsage:
+class DisjointUsage(NamedTuple):
     """Hold the parts of one usage that are priced apart; no token is in two of them.
 
-    `cache_write_tokens` are the writes kept for five minutes.
+    `cache_write_tokens` are the writes kept for five minutes. A tuple in the order of a price's
+    token classes, as each part is multiplied by its rate.
     """
 
     input_tokens: int
@@ -42,7 +40,7 @@ class DisjointUsage:
     reasoning_tokens: int
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class TokenUsage:
     """Count the tokens of one call in inclusive buckets.
 
@@ -84,7 +82,7 @@ class TokenUsage:
         )
 
 
-@value_object
+@dataclass(frozen=True, slots=True)
 class ParsedUsage:
     """Pair a usage with how it was read.
 

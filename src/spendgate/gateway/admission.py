@@ -13,7 +13,6 @@ from spendgate.domain.decision import Granted
 from spendgate.domain.event import CallFacts
 from spendgate.domain.reservation import ReserveRequest
 from spendgate.domain.upstream import UpstreamSpec
-from spendgate.domain.value_object import value_object
 from spendgate.errors import ForbiddenError
 from spendgate.gateway.attempts import Failure, Plan
 from spendgate.gateway.identity import Caller
@@ -22,6 +21,7 @@ from spendgate.gateway.reply import FailedAttempt, SpendNote
 from spendgate.gateway.routing import check_allowed, with_models
 from spendgate.gateway.rules import Rules
 from spendgate.gateway.terms import Terms
+from spendgate.gateway.value_object import value_object
 from spendgate.gateway.wire import Call, Host
 
 HOLD_MARGIN_SECONDS = 30.0

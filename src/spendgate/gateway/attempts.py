@@ -7,7 +7,7 @@ names gets a hold of its own, so a plan can't spend more than the budgets allow.
 from dataclasses import dataclass, field, replace
 
 from spendgate.domain.upstream import ATTEMPTS_MAX, Cause, Retries, UpstreamSpec, serving
-from spendgate.domain.value_object import value_object
+from spendgate.gateway.value_object import value_object
 
 _BACKOFF_DOUBLINGS_MAX = 6
 _NEVER = 1000

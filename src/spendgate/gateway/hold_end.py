@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from spendgate.domain.budget import Claim
 from spendgate.domain.decision import Position, positions_of
 from spendgate.domain.reservation import Settled, Settlement
-from spendgate.domain.value_object import value_object
 from spendgate.errors import LedgerBrokenError, LedgerUnavailableError
 from spendgate.gateway.outcome import Verb
 from spendgate.gateway.ports import Ledger
+from spendgate.gateway.value_object import value_object
 
 _log = logging.getLogger(__name__)
 _LATE_MAX = 10_000

@@ -5,9 +5,9 @@ from typing import Protocol
 
 from spendgate.domain.budget import Budget, Policy
 from spendgate.domain.scope import PRINCIPAL, TAG_PREFIX, Dimension, Identity
-from spendgate.domain.value_object import value_object
 from spendgate.errors import CallerError, ForbiddenError, TokenError
 from spendgate.gateway.ports import NO_CLAIMS, TokenClaims, TokenVerifier
+from spendgate.gateway.value_object import value_object
 
 ANONYMOUS = "anonymous"
 

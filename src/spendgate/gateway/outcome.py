@@ -9,9 +9,9 @@ from enum import StrEnum
 
 from spendgate.domain.upstream import Cause
 from spendgate.domain.usage import ParsedUsage, UsageError, parse_usage
-from spendgate.domain.value_object import value_object
 from spendgate.gateway.json_object import json_object
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamLost, UpstreamNotSent, UpstreamOutcome
+from spendgate.gateway.value_object import value_object
 
 _MAY_HAVE_RUN = frozenset({408, 499})
 """4xx that say nothing about whether the model ran: a time-out, a caller that hung up."""

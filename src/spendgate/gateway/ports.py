@@ -13,7 +13,7 @@ from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, Ve
 from spendgate.domain.retention import Collected
 from spendgate.domain.revocation import Revocation
 from spendgate.domain.scope import Scope
-from spendgate.domain.value_object import value_object
+from spendgate.gateway.value_object import value_object
 
 if TYPE_CHECKING:
     from spendgate.gateway.call_report import CallReport

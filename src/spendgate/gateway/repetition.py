@@ -16,10 +16,10 @@ from spendgate.domain.budget import Mode
 from spendgate.domain.event import DecisionRecord
 from spendgate.domain.loop import LoopGuard
 from spendgate.domain.scope import PRINCIPAL, Dimension
-from spendgate.domain.value_object import value_object
 from spendgate.gateway.admission import Arrival, Prepared
 from spendgate.gateway.record import REFUSE, SHADOW, forbidden_record
 from spendgate.gateway.reply import Reply, SpendNote, error_reply
+from spendgate.gateway.value_object import value_object
 from spendgate.gateway.wire import Call
 
 LOOP_DETECTED = "loop_detected"

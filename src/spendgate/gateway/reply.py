@@ -8,10 +8,10 @@ from functools import lru_cache
 from spendgate.domain.budget import Refusal
 from spendgate.domain.decision import Position, RefusalCode, Refused
 from spendgate.domain.money import format_usd
-from spendgate.domain.value_object import value_object
 from spendgate.errors import CallerError, CallerUnavailableError
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.stream_chunk import StreamChunk
+from spendgate.gateway.value_object import value_object
 from spendgate.gateway.wire import Host
 
 HELD_RETRY_SECONDS = 1.0

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
 
-from spendgate.domain.value_object import value_object
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import JsonObject, is_list, is_object, json_list, json_object
 from spendgate.gateway.own_inputs import (
@@ -21,6 +20,7 @@ from spendgate.gateway.own_inputs import (
     spend_token,
 )
 from spendgate.gateway.seed_form import SEED_FIELDS, from_seed_form
+from spendgate.gateway.value_object import value_object
 
 CHAT = "chat/completions"
 EMBEDDINGS = "embeddings"

@@ -14,7 +14,7 @@ from spendgate.domain.price import (
     UnpricedModelError,
     WorstRates,
 )
-from spendgate.domain.usage import TokenUsage
+from spendgate.domain.usage import DisjointUsage, TokenUsage
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -61,6 +61,10 @@ BOOK = PriceBook((SONNET, OPEN, SHORT, LONG))
 def at_rates(price: Price, usd_in: int, usd_out: int, **changes: object) -> Price:
     rates = {TokenClass.INPUT: usd_in, TokenClass.OUTPUT: usd_out}
     return replace(price, usd_pico=rates, dbu_pico=None, version="", **changes)
+
+
+def test_the_parts_of_a_usage_come_in_the_order_of_the_rates() -> None:
+    assert DisjointUsage._fields == tuple(f"{one}_tokens" for one in TokenClass)
 
 
 def test_a_call_costs_its_tokens_times_their_rates_exactly() -> None:

@@ -5,7 +5,7 @@ from dataclasses import field, replace
 
 import pytest
 
-from spendgate.domain.value_object import value_object
+from spendgate.gateway.value_object import value_object
 
 
 @value_object
