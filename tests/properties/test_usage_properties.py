@@ -1,7 +1,6 @@
 """What holds for every usage report."""
 
 from collections.abc import Mapping
-from dataclasses import astuple
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -67,7 +66,7 @@ def usages(draw: st.DrawFn) -> TokenUsage:
 def test_disjoint_parts_are_never_negative_and_sum_to_the_wholes(usage: TokenUsage) -> None:
     parts = usage.disjoint()
 
-    assert min(astuple(parts)) >= 0
+    assert min(parts) >= 0
     assert usage.input_tokens == (
         parts.input_tokens
         + parts.cache_read_tokens
