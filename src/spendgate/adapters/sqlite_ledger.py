@@ -31,6 +31,7 @@ from spendgate.domain.event import DecisionRecord
 from spendgate.domain.hold import HoldAmounts, HoldState, Movement
 from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, StalePolicy, Verdict
 from spendgate.domain.retention import Collected
+from spendgate.errors import LedgerBrokenError
 
 _SQL = statements("sqlite/verbs.sql")
 _ADJUST = statements("sqlite/adjust.sql")
@@ -160,11 +161,14 @@ def _reserve(connection: sqlite3.Connection, request: ReserveRequest) -> Verdict
     balances, ids = _read_balances(connection, request.claims)
     verdict = decide(request.claims, request.candidates, request.model, balances)
     has_all = all(claim.keys[0] in ids for claim in request.claims)
-    if isinstance(verdict, Granted) and has_all and _hold(connection, request, verdict, ids):
-        return verdict  # nearly always, and the hold itself has asked what is asked here
-    earlier = _earlier(connection, request)
+    is_sure = isinstance(verdict, Granted) and has_all
+    # Nearly always the hold itself asks this when it is written.
+    earlier = None if is_sure else _earlier(connection, request)
     if earlier is None and isinstance(verdict, Granted):
-        _hold(connection, request, verdict, ids)
+        is_held = _hold(connection, request, verdict, ids)
+        earlier = None if is_held else _earlier(connection, request)
+        if earlier is None and not is_held:
+            raise LedgerBrokenError(f"the hold {request.hold_id} can't be written")
     return verdict if earlier is None else earlier
 
 
@@ -233,8 +237,8 @@ def _hold(
 ) -> bool:
     """Write the hold and move every balance; a value seen for the first time gets its row here.
 
-    Returns whether it did: not where the hold exists or the policy is another, which has been ruled
-    out before for who brings new balances.
+    Returns whether it did: not where the hold exists or the policy is another. Who brings new
+    balances has ruled that out.
     """
     at = to_micros(request.facts.occurred_at)
     amount = granted.amount_nano
