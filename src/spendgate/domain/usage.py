@@ -19,10 +19,6 @@ class UsageError(ValueError):
 
 _PLAIN = ("prompt_tokens", "completion_tokens", "total_tokens")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
-_COUNTS = (
-    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
-    "cache_write_1h_tokens", "reasoning_tokens",
-)  # fmt: skip
 
 
 class DisjointUsage(NamedTuple):
@@ -57,7 +53,7 @@ class TokenUsage:
     reasoning_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
+        for name in self.__slots__:  # of a dataclass: its fields
             count: object = getattr(self, name)
             if isinstance(count, bool) or not isinstance(count, int):
                 raise UsageError(f"{name} must be an integer, got {_kind(count)}")

@@ -194,6 +194,19 @@ def test_a_missing_table_is_damage_not_a_fresh_start(used: "Till", table: str) -
         call()
 
 
+@pytest.mark.parametrize("user", ["ann", "bob"])  # a balance that is there, and a new one
+def test_a_hold_that_the_file_does_not_take_is_never_granted(till: "Till", user: str) -> None:
+    till.budget("day", "user:*", 100)
+    till.ledger.reserve([till.request("h#1", 10)])
+    before = till.standing()
+    till.tamper("CREATE TRIGGER lossy BEFORE INSERT ON hold BEGIN SELECT RAISE(IGNORE); END")
+
+    with pytest.raises(LedgerBrokenError, match="h#2"):
+        till.ledger.reserve([till.request("h#2", 10, scopes={"user": user})])
+
+    assert till.standing() == before
+
+
 def test_a_ledger_of_a_later_version_is_refused(used: "Till", open_till: "OpenTill") -> None:
     newest = max(migrations("sqlite"))
     edit(used.path, f"UPDATE meta SET value = '{newest + 1}' WHERE key = 'schema_version'")
