@@ -64,7 +64,11 @@ def run() -> dict[str, object]:
         server.run(f"ALTER SYSTEM SET commit_delay = {SLOW_COMMIT_MICROSECONDS}")
         server.run("ALTER SYSTEM SET commit_siblings = 0")
         server.run("SELECT pg_reload_conf()")
-        slow = {f"{callers} callers": _against_naive(server, 1, callers) for callers in (1, 16, 64)}
+        slow: dict[str, object] = {
+            f"{callers} callers": _against_naive(server, 1, callers) for callers in (1, 16, 64)
+        }
+        slow[f"{PROCESSES} x {THREADS} callers"] = _against_naive(server, PROCESSES, THREADS)
+        slow[f"open load, {OPEN_RATE}/s"] = _open_load(server)
         found[f"commits {SLOW_COMMIT_MICROSECONDS} us slower"] = slow
     return found
 

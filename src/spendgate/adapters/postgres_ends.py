@@ -114,20 +114,18 @@ class PostgresEnds:
         ids = [end.hold_id for end in ends]
 
         def attempt(session: PostgresSession) -> None:
-            *_, unended = session.round_trip(
-                (_TX["begin"], ()),
-                (_SQL["touch_hold"], (min(ids),)),
-                (_SQL["unended_holds"], (text_array(ids),)),
+            unended, _ = session.round_trip(
+                (_SQL["unended_holds"], (text_array(ids),)), (_TX["wait_for_disk"], ())
             )
             gone = {hold_id for (hold_id,) in unended}
             again = [end for end in ends if end.hold_id in gone]
-            batch = _Batch({})
-            if again:
-                (locked,) = session.round_trip(_lock(again))
-                batch = _Batch(_holds(locked))
+            if not again:
+                return
+            _, locked = session.round_trip((_TX["begin"], ()), _lock(again))
+            batch = _Batch(_holds(locked))
             for end in again:
                 _end(batch, end)
-            _write(session, batch, is_touched=True)
+            _write(session, batch)
 
         self._pool.run(attempt)
 
@@ -218,15 +216,13 @@ def _move(batch: _Batch, bals: Sequence[int], movement: Movement, at: int, entri
         batch.entries[one] = batch.entries.get(one, 0) + entries
 
 
-def _write(
-    session: PostgresSession, batch: _Batch, *, is_touched: bool = False
-) -> dict[BalanceKey, Balance]:
+def _write(session: PostgresSession, batch: _Batch) -> dict[BalanceKey, Balance]:
     """Send all changes and the commit; balances are locked in the order of their ids first.
 
     Returns the balances that moved, as they are then.
     """
     if not batch.ended:
-        session.round_trip((_TX["commit" if is_touched else "rollback"], ()))
+        session.round_trip((_TX["rollback"], ()))
         return {}
     commands: list[Command] = []
     if bals := sorted(batch.spent):

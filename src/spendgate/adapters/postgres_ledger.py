@@ -173,7 +173,7 @@ class _Lanes:
         self._ends = PostgresEnds(store.pools.ends)
         self.unconfirmed = UnconfirmedEnds(PostgresEnds(store.pools.others).confirm)
         self.reserves = GroupCommit(
-            PostgresReserve(store.pools.reserves).commit,
+            PostgresReserve(store.pools.reserves, lets_go_first=store.terms.lets_go_first).commit,
             jobs_max=_RESERVES_AT_ONCE,
             wait_seconds=wait_seconds,
             turn=turn,

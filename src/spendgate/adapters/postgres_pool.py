@@ -75,6 +75,8 @@ class PostgresSession:
         self.made_at = time.monotonic()
         self.may_have_committed = False
         """Whether a commit was sent since this was last taken from its pool."""
+        self.disk_seconds: float | None = None
+        """What a commit waits for the disk, once somebody has measured it."""
         self._connection = connection
         self._wire = PostgresWire(connection)
         self._place = place

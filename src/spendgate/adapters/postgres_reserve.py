@@ -15,6 +15,11 @@ from typing import Any
 
 from psycopg.errors import SerializationFailure
 
+from spendgate.adapters.durable_commit import (
+    WAIT_FOR_DISK,
+    DurableCommit,
+    durable_commit,
+)
 from spendgate.adapters.group_commit import Outcome
 from spendgate.adapters.hold_rows import granted_facts, repeated
 from spendgate.adapters.near_limits import NearLimits
@@ -52,8 +57,9 @@ class _Ledger:
 class PostgresReserve:
     """Reserves in one process, one transaction at a time."""
 
-    def __init__(self, pool: PostgresPool) -> None:
+    def __init__(self, pool: PostgresPool, *, lets_go_first: bool | None = None) -> None:
         self._pool = pool
+        self._lets_go_first = lets_go_first
         self._near = NearLimits()
 
     def commit(self, callers: Callers) -> Sequence[Outcome[Verdict]]:
@@ -83,13 +89,14 @@ class PostgresReserve:
             # holds are looked at.
             nonlocal sure
             first, sure = sure, None
+            commit = durable_commit(session, self._lets_go_first)
             if first is not None:
                 origin = secrets.token_hex(8)
                 attempts[origin] = first.grants
-                balances = first.write(session, origin)
+                balances = first.write(session, commit, origin)
                 if balances is not None:
                     return first.verdicts(balances)
-            outcomes = _attempt(session, callers, attempts)
+            outcomes = _attempt(session, commit, callers, attempts)
             self._near.learn(callers, outcomes)
             return outcomes
 
@@ -97,36 +104,39 @@ class PostgresReserve:
 
 
 def _attempt(
-    session: PostgresSession, callers: Callers, attempts: Attempts
+    session: PostgresSession, commit: DurableCommit, callers: Callers, attempts: Attempts
 ) -> list[Outcome[Verdict]]:
-    ledger = _read(session, [request for caller in callers for request in caller])
+    ledger = _read(session, commit, [request for caller in callers for request in caller])
     own = {
         hold_id: granted
         for hold_id, row in ledger.holds.items()
         if (granted := attempts.get(row[-1], {}).get(hold_id)) is not None
     }
+    is_found = bool(own)
     outcomes = [_decided(ledger, caller, own) for caller in callers]
     if not ledger.granted:
-        session.round_trip((_TX["rollback"], ()))
+        # What an earlier attempt committed is there, but maybe not yet on the disk.
+        waits = [WAIT_FOR_DISK] if is_found else []
+        session.round_trip((_TX["rollback"], ()), *waits)
         return outcomes
     origin = secrets.token_hex(8)
     attempts[origin] = {hold_id: granted for hold_id, (_, granted) in ledger.granted.items()}
     batch = GrantBatch()
     for request, granted in ledger.granted.values():
         batch.add(request, granted)
-    ((is_written, *_),), _ = session.round_trip(
-        batch.command(ledger.version, origin), (_TX["commit"], ())
-    )
+    ((is_written, *_),), *_ = session.round_trip(batch.command(ledger.version, origin), *commit.end)
     if not is_written:
         raise SerializationFailure("the policy was changed or a hold was made meanwhile")
     return outcomes
 
 
-def _read(session: PostgresSession, requests: Sequence[ReserveRequest]) -> _Ledger:
+def _read(
+    session: PostgresSession, commit: DurableCommit, requests: Sequence[ReserveRequest]
+) -> _Ledger:
     """Lock and read; each statement sees what was committed before it, so the locks come first."""
     claims = [claim for request in requests for claim in request.claims]
     keys = list({key: None for claim in claims for key in claim.read_keys})
-    commands: list[Command] = [(_TX["begin"], ())]
+    commands: list[Command] = [*commit.begin]
     if windows := _joined_windows(claims):
         commands.append((_SQL["lock_windows"], (array(windows),)))
     commands.append((_SQL["lock_balances"], key_columns(keys)))

@@ -38,6 +38,8 @@ class PostgresTerms:
     """Connections of one process: one for each lane, the rest for reads and the policy."""
     timeout_seconds: float = 3.0
     lifetime_seconds: float = 1800.0
+    lets_go_first: bool | None = None
+    """Whether reserves let balances go before the disk has them; None as `durable_commit` finds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ The server locks the balances in the order of their ids, compares each with the 
 
 from collections.abc import Sequence
 
+from spendgate.adapters.durable_commit import DurableCommit
 from spendgate.adapters.group_commit import Outcome
 from spendgate.adapters.postgres_grants import GrantBatch
 from spendgate.adapters.postgres_pool import PostgresSession
@@ -18,7 +19,6 @@ from spendgate.domain.sure_grant import sure_grant
 from spendgate.errors import LedgerUnavailableError
 
 _SQL = statements("postgres/verbs.sql")
-_TX = statements("postgres/store.sql")
 
 Callers = Sequence[Sequence[ReserveRequest]]
 
@@ -42,16 +42,18 @@ class SureBatch:
             return None  # which is whose, is found out one by one
         return made if is_sure and made._batch.can_fit else None
 
-    def write(self, session: PostgresSession, origin: str) -> dict[BalanceKey, Balance] | None:
+    def write(
+        self, session: PostgresSession, commit: DurableCommit, origin: str
+    ) -> dict[BalanceKey, Balance] | None:
         """Hold it all and return the balances as they were before, or None if nothing was done."""
         version = self._callers[0][0].policy_version
-        commands = [
-            (_TX["begin"], ()),
+        answers = session.round_trip(
+            *commit.begin,
             (_SQL["lock_known_balances"], self._batch.key_columns()),
             self._batch.command(version, origin),
-            (_TX["commit"], ()),
-        ]
-        (is_sure, spent, held) = session.round_trip(*commands)[2][0]
+            *commit.end,
+        )
+        ((is_sure, spent, held),) = answers[len(commit.begin) + 1]
         if not is_sure:
             return None
         return dict(zip(self._batch.keys, map(Balance, spent, held), strict=True))

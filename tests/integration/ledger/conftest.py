@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from tests.integration.ledger.cable import Cable
 
 from spendgate.adapters.postgres_ledger import PostgresLedger
 from spendgate.adapters.postgres_store import PostgresStore, PostgresTerms
@@ -25,6 +26,9 @@ from spendgate.domain.reservation import ReserveRequest, Settled, Settlement, Ve
 from spendgate.domain.scope import Identity, Scope
 from spendgate.domain.window import parse_window
 
+if TYPE_CHECKING:
+    from tests.conftest import PostgresServer
+
 NOON = datetime(2026, 3, 14, 12, tzinfo=UTC)
 FORK = multiprocessing.get_context("fork")
 
@@ -37,15 +41,18 @@ class Till:
 
     noon = NOON
 
-    def __init__(self, place: str, *, busy_seconds: float = 10.0) -> None:
+    def __init__(
+        self, place: str, *, busy_seconds: float = 10.0, lets_go_first: bool | None = None
+    ) -> None:
         self.place = place
+        self.lets_go_first = lets_go_first
         self.ledger: SqliteLedger | PostgresLedger
         if place.startswith(SQLITE):
             self.path = Path(place.removeprefix(SQLITE))
             self.store = SqliteStore(self.path, busy_seconds=busy_seconds)
             self.ledger = SqliteLedger(self.store)
         else:
-            terms = PostgresTerms(timeout_seconds=busy_seconds)
+            terms = PostgresTerms(timeout_seconds=busy_seconds, lets_go_first=lets_go_first)
             self.server = PostgresStore(lambda: parse_postgres_url(place), terms)
             self.ledger = PostgresLedger(self.server)
 
@@ -54,9 +61,9 @@ class Till:
         """The name of a server's database."""
         return parse_postgres_url(self.place)["dbname"]
 
-    def again(self, **options: float) -> "Till":
+    def again(self, **options: Any) -> "Till":
         """Open the same ledger once more, as another process would."""
-        return Till(self.place, **options)
+        return Till(self.place, **{"lets_go_first": self.lets_go_first, **options})
 
     def tamper(self, sql: str) -> int:
         """Change rows behind the ledger's back; returns how many."""
@@ -211,7 +218,7 @@ def open_till(place: str) -> Iterator[Callable[..., Till]]:
 
     home = place
 
-    def open_one(path: Path | None = None, *, place: str = home, **options: float) -> Till:
+    def open_one(path: Path | None = None, *, place: str = home, **options: Any) -> Till:
         opened.append(Till(place if path is None else f"{SQLITE}{path}", **options))
         return opened[-1]
 
@@ -221,9 +228,34 @@ def open_till(place: str) -> Iterator[Callable[..., Till]]:
 
 
 @pytest.fixture
-def till(open_till: Callable[..., Till]) -> Till:
+def till(open_till: Callable[..., Till], lets_go_first: bool | None) -> Till:
     """A ledger of its own for the test."""
-    return open_till()
+    return open_till(lets_go_first=lets_go_first)
+
+
+@pytest.fixture
+def cable(postgres: "PostgresServer") -> Iterator[Cable]:
+    """A cable to the server."""
+    made = Cable(f"{postgres.folder}/.s.PGSQL.5432")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lets_go_first() -> bool | None:
+    """Whether reserves let balances go before the disk has them; a module may say so by its own."""
+    return None
+
+
+@pytest.fixture
+def cabled(
+    place: str, cable: Cable, open_till: Callable[..., Till], lets_go_first: bool | None
+) -> Till:
+    """The test's ledger over the cable, with a budget; its statements aren't prepared yet."""
+    open_till().budget("day", "user:ann", 100)
+    database = place.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
+    url = f"postgresql://postgres@127.0.0.1:{cable.port}/{database}"
+    return open_till(place=url, busy_seconds=5, lets_go_first=lets_go_first)
 
 
 @pytest.fixture

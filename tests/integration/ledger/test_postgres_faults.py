@@ -1,18 +1,16 @@
 """Connections that are cut and servers that crash: nothing acknowledged is lost or done twice."""
 
-import contextlib
-import select
-import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.integration.ledger.cable import Cable, Cut
 
 from spendgate.adapters.hold_rows import HoldEnd
 from spendgate.adapters.postgres_ends import PostgresEnds
@@ -30,81 +28,10 @@ if TYPE_CHECKING:
     OpenTill = Callable[..., Till]
     StartHelper = Callable[..., Helper]
 
-pytestmark = pytest.mark.parametrize("place", ["postgres"], indirect=True)
-
-
-@dataclass
-class Cut:
-    """When the cable breaks: at the next commit, before or after the server has seen it."""
-
-    arrives: bool
-    is_reachable_again: bool = True
-
-
-class Cable:
-    """A proxy on loopback in front of the server that can cut a commit's connection."""
-
-    def __init__(self, target: str) -> None:
-        self._target = target
-        self.cut: Cut | None = None
-        self.is_stalled = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._is_closed = False
-        self._threads: list[threading.Thread] = []
-        self._start(self._listen)
-
-    def close(self) -> None:
-        self._is_closed = True
-        for thread in self._threads:
-            thread.join()
-        self._listener.close()
-
-    def _start(self, work: Callable[..., None], *arguments: object) -> None:
-        self._threads.append(threading.Thread(target=work, args=arguments, daemon=True))
-        self._threads[-1].start()
-
-    def _listen(self) -> None:
-        while not self._is_closed:
-            if select.select([self._listener], [], [], 0.05)[0]:
-                self._start(self._carry, self._listener.accept()[0])
-
-    def _carry(self, client: socket.socket) -> None:
-        with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
-            if self.cut is not None and not self.cut.is_reachable_again:
-                return
-            server.connect(self._target)
-            is_torn = False
-            while not self._is_closed:
-                for ready in select.select([client, server], [], [], 0.05)[0]:
-                    data = ready.recv(65536)
-                    if not data or (is_torn and ready is server):
-                        return  # the server has committed; its answer goes nowhere
-                    cut = self.cut
-                    if ready is client and b"COMMIT" in data and cut is not None:
-                        self.cut = None if cut.is_reachable_again else cut
-                        if not cut.arrives:
-                            return
-                        is_torn = True
-                    if not self.is_stalled:
-                        (server if ready is client else client).sendall(data)
-
-
-@pytest.fixture
-def cable(postgres: "PostgresServer") -> Iterator[Cable]:
-    """A cable to the server."""
-    made = Cable(f"{postgres.folder}/.s.PGSQL.5432")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def cabled(place: str, cable: Cable, open_till: "OpenTill") -> "Till":
-    """The test's ledger over the cable, with a budget; its statements aren't prepared yet."""
-    open_till().budget("day", "user:ann", 100)
-    database = place.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
-    url = f"postgresql://postgres@127.0.0.1:{cable.port}/{database}"
-    return open_till(place=url, busy_seconds=5)
+pytestmark = [
+    pytest.mark.parametrize("place", ["postgres"], indirect=True),
+    pytest.mark.parametrize("lets_go_first", [True, False]),
+]
 
 
 @pytest.mark.parametrize("arrives", [True, False])

@@ -17,8 +17,13 @@ COMMIT
 ROLLBACK
 
 -- name: without_waiting
--- What a crash of the server can take back is a hold's end; the hold is there, and covers the call.
+-- For what a crash of the server may take back, or what waits for the disk once its locks are gone.
 SET LOCAL synchronous_commit = off
+
+-- name: wait_for_disk
+-- A durable transaction of its own. It is on the disk, and on every replica that commits wait for,
+-- when all is that was committed before it, by anybody.
+SELECT pg_logical_emit_message(true, 'spendgate', '')
 
 -- name: take_your_time
 -- For what reads whole tables.

@@ -293,10 +293,6 @@ FROM unnest(
 -- name: unended_holds
 SELECT hold_id FROM hold WHERE hold_id = ANY(%s::text[]) AND state IN ('held', 'expired')
 
--- name: touch_hold
--- A row lock is written to the log, so that the commit after it makes everything before it durable.
-SELECT 1 FROM hold WHERE hold_id = %s FOR UPDATE
-
 -- name: insert_decisions
 INSERT INTO decision_outbox (record) SELECT * FROM unnest(%s::text[])
 
