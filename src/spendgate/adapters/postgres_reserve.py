@@ -15,11 +15,7 @@ from typing import Any
 
 from psycopg.errors import SerializationFailure
 
-from spendgate.adapters.durable_commit import (
-    WAIT_FOR_DISK,
-    DurableCommit,
-    durable_commit,
-)
+from spendgate.adapters.durable_commit import WAIT_FOR_DISK, DurableCommit, durable_commit
 from spendgate.adapters.group_commit import Outcome
 from spendgate.adapters.hold_rows import granted_facts, repeated
 from spendgate.adapters.near_limits import NearLimits
@@ -85,11 +81,11 @@ class PostgresReserve:
         sure = None if is_near else SureBatch.of(callers)
 
         def work(session: PostgresSession) -> Sequence[Outcome[Verdict]]:
+            nonlocal sure
+            commit = durable_commit(session, self._lets_go_first)
             # Once only: a commit whose answer was lost may have arrived, so that from then on the
             # holds are looked at.
-            nonlocal sure
             first, sure = sure, None
-            commit = durable_commit(session, self._lets_go_first)
             if first is not None:
                 origin = secrets.token_hex(8)
                 attempts[origin] = first.grants
