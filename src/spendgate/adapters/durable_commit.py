@@ -49,10 +49,16 @@ def durable_commit(session: PostgresSession, lets_go_first: bool | None = None) 
     return _LET_GO_FIRST if lets_go_first else _AT_ONCE
 
 
-def _fastest(session: PostgresSession, command: Command) -> float:
-    def taken() -> float:
-        started = time.perf_counter()
-        session.round_trip(command)
-        return time.perf_counter() - started
+def commit_seconds(session: PostgresSession) -> float:
+    """Measure one durable commit."""
+    return _taken(session, WAIT_FOR_DISK)
 
-    return min(taken() for _ in range(_MEASUREMENTS))
+
+def _fastest(session: PostgresSession, command: Command) -> float:
+    return min(_taken(session, command) for _ in range(_MEASUREMENTS))
+
+
+def _taken(session: PostgresSession, command: Command) -> float:
+    started = time.perf_counter()
+    session.round_trip(command)
+    return time.perf_counter() - started

@@ -6,11 +6,11 @@ disk. Window keys and due times come from the caller, as in the embedded ledger:
 database decides anything.
 """
 
-import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from spendgate.adapters.adjustment_book import hold_record
+from spendgate.adapters.durable_commit import commit_seconds
 from spendgate.adapters.event_codec import encode_decision
 from spendgate.adapters.group_commit import GroupCommit, Outcome, Turn
 from spendgate.adapters.hold_rows import HoldEnd
@@ -144,14 +144,7 @@ class PostgresLedger:
 
     def commit_seconds(self) -> float:
         """Measure one commit, the floor of every reserve."""
-
-        def probe(session: PostgresSession) -> float:
-            with session.errors():
-                started = time.monotonic()
-                session.execute(_SQL["probe_commit"])
-                return time.monotonic() - started
-
-        return self._store.pools.others.run(probe)
+        return self._store.pools.others.run(commit_seconds)
 
     def close(self) -> None:
         """Make what was ended durable and close this process's connections."""

@@ -4,7 +4,6 @@ The disk that doesn't have it yet is a standby here, which commits wait for and 
 that wait is the same one, and lasts as long as a test needs.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import psycopg
 import pytest
 from psycopg.errors import LockNotAvailable
 from tests.integration.ledger.cable import Cable, Cut
+from tests.integration.ledger.patience import PATIENCE_SECONDS, wait_until
 
 from spendgate.adapters.postgres_ledger import PostgresLedger
 from spendgate.domain.decision import Granted, Refused
@@ -29,7 +29,6 @@ pytestmark = [
     pytest.mark.parametrize("place", ["postgres"], indirect=True),
     pytest.mark.parametrize("lets_go_first", [True, False]),
 ]
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -55,13 +54,6 @@ def disk_that_lags(server: "PostgresServer") -> Iterator[None]:
         yield
     finally:
         wait_for("")
-
-
-def wait_until(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.005)
 
 
 def waiting(till: "Till") -> int:
@@ -91,20 +83,27 @@ def assert_waits(till: "Till", answer: "Future[list[Verdict]]", transactions: in
     assert not answer.done(), answer.exception()
 
 
+def reserved_while_the_disk_lags(
+    till: "Till", server: "PostgresServer", amount_nano: int
+) -> tuple[Verdict, int | None]:
+    """Return a verdict that waited, and what was held meanwhile if the balance wasn't locked."""
+    request = till.request("h#1", amount_nano)
+    with ThreadPoolExecutor(1) as pool:
+        with disk_that_lags(server):
+            answer = pool.submit(till.ledger.reserve, [request])
+            assert_waits(till, answer)
+            held = locked_at_once(till)
+        (verdict,) = answer.result()
+    return verdict, held
+
+
 def test_a_grant_waits_for_the_disk_and_its_balances_need_not(
     patient: "Till", postgres: "PostgresServer", lets_go_first: bool
 ) -> None:
-    request = patient.request("h#1", 60)
+    verdict, held = reserved_while_the_disk_lags(patient, postgres, 60)
 
-    with ThreadPoolExecutor(1) as pool:
-        with disk_that_lags(postgres):
-            answer = pool.submit(patient.ledger.reserve, [request])
-            assert_waits(patient, answer)
-            held = locked_at_once(patient)
-        (verdict,) = answer.result()
-
-    assert held == (60 if lets_go_first else None)
     assert isinstance(verdict, Granted)
+    assert held == (60 if lets_go_first else None)
     patient.assert_sound()
 
 
@@ -113,17 +112,11 @@ def test_a_grant_that_was_looked_at_one_by_one_waits_for_the_disk_too(
 ) -> None:
     patient.reserve("leaves little", 90)
     assert isinstance(patient.reserve("near the limit", 60), Refused)
-    request = patient.request("h#1", 10)
 
-    with ThreadPoolExecutor(1) as pool:
-        with disk_that_lags(postgres):
-            answer = pool.submit(patient.ledger.reserve, [request])
-            assert_waits(patient, answer)
-            held = locked_at_once(patient)
-        (verdict,) = answer.result()
+    verdict, held = reserved_while_the_disk_lags(patient, postgres, 10)
 
-    assert held == (100 if lets_go_first else None)
     assert isinstance(verdict, Granted)
+    assert held == (100 if lets_go_first else None)
     patient.assert_sound()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.integration.ledger.patience import wait_until
 
 from spendgate.adapters.migration_files import migrations
 from spendgate.adapters.sqlite_guard import SqliteGuard
@@ -346,13 +347,6 @@ def test_closing_leaves_neither_threads_nor_files_open(open_till: "OpenTill") ->
 
     assert open_files() == files
     assert threading.active_count() == threads
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def log_bytes(till: "Till") -> int:

@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from tests.integration.ledger.patience import wait_until
 
 from spendgate.domain.decision import Granted
 from spendgate.domain.hold import HoldState
@@ -27,18 +27,10 @@ if TYPE_CHECKING:
     StartHelper = Callable[..., Helper]
 
 pytestmark = pytest.mark.parametrize("place", ["postgres"], indirect=True)
-PATIENCE_SECONDS = 60
 
 
 def kinds(verdicts: list[Verdict]) -> Counter[str]:
     return Counter(type(one).__name__ for one in verdicts)
-
-
-def wait_until(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.005)
 
 
 @contextmanager

@@ -300,6 +300,3 @@ INSERT INTO decision_outbox (record) SELECT * FROM unnest(%s::text[])
 SELECT budget_id, scope_value, period, spent, held
 FROM balance
 ORDER BY budget_id, scope_value, period
-
--- name: probe_commit
-UPDATE meta SET value = value WHERE key = 'schema_version'
