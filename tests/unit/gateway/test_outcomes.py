@@ -217,6 +217,27 @@ def test_a_call_is_priced_at_the_moment_of_its_reservation(
     assert opened.chat().body["spend"]["cost_usd"] == "0.001350000"
 
 
+def test_a_usage_that_falls_into_a_gap_of_the_prices_is_charged_in_full(
+    gate: Callable[..., Any], answer: Any
+) -> None:
+    opened = gate()
+    opened.ledger.policies.put_price(
+        '{"model": "gapped", "effective_from": "2026-03-01T00:00:00Z", "source": "test",'
+        ' "context_tier": "short", "long_context_over_tokens": 1000,'
+        ' "usd_per_million": {"input": "3", "output": "15"}}'
+    )
+    usage = {"prompt_tokens": 1001, "completion_tokens": 5, "total_tokens": 1006}
+    opened.upstream.script.append(answer(usage))
+
+    reply = opened.chat(own={"model": "gapped"})
+
+    assert reply.status == 200
+    assert reply.body["spend"]["cost_usd"] == reply.body["spend"]["reserved_usd"]
+    assert (opened.spent_nano, opened.held_nano) == (reserved_nano(reply), 0)
+    (event,) = opened.events
+    assert event.charge.usage.input_tokens == 1001
+
+
 def test_a_call_over_midnight_belongs_to_the_day_it_was_reserved_in(
     gate: Callable[..., Any], clock: Any, answer: Any
 ) -> None:
