@@ -113,7 +113,7 @@ def create_app() -> ASGIApp:
     return Lifespan(
         MetricsPage(app, WORKER.metrics, settings.metrics_token),
         threads=settings.serving_threads,
-        start=WORKER.gateway,
+        start=WORKER.on_event_loop,
         finish=finish,
         close=WORKER.close,
     )
