@@ -7,7 +7,7 @@ cap; the soft cap looks at what is settled plus the *expected* cost, because hol
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -53,6 +53,13 @@ class Candidate:
     upstream: str | None = None
     """Who would serve it, and at which geography's price; None as the request's facts say."""
     geo: str | None = None
+    leaner: tuple[tuple[frozenset[str], int], ...] = ()
+    """Tools that budgets may drop, with `input_pico` of the call without them."""
+
+    def without(self, tools: frozenset[str]) -> "Candidate":
+        """Return the call as it is sent once these tools are dropped."""
+        inputs = [pico for dropped, pico in self.leaner if dropped <= tools]
+        return replace(self, input_pico=min(inputs)) if inputs else self
 
     def amount_nano(self, tokens: int) -> int:
         """Return the most that a call granted `tokens` of output can cost."""
@@ -209,10 +216,10 @@ def decide_at(
 ) -> Granted | Refused:
     """Decide one call where the budgets that cover it stand.
 
-    A budget at its soft cap moves the call one step down its chain; a model that still doesn't fit
-    the hard caps in full is stepped down further. What then doesn't fit is shrunk to what all
-    budgets afford, if each allows that and its floor is kept. Shadow budgets never bind; what they
-    would have refused is reported beside the grant.
+    A budget at its soft cap drops the tools that it disables and moves the call one step down its
+    chain; a model that still doesn't fit the hard caps in full is stepped down further. What then
+    doesn't fit is shrunk to what all budgets afford, if each allows that and its floor is kept.
+    Shadow budgets never bind; what they would have refused is reported beside the grant.
     """
     candidate = candidates[model]
     amount = candidate.amount_nano(candidate.tokens_wanted)
@@ -241,6 +248,9 @@ def weigh(
     enforcing = tuple(p for p in positions if p.claim.budget.mode is Mode.ENFORCE)
     shadowing = tuple(p for p in positions if p.claim.budget.mode is Mode.SHADOW)
     soft = [p for p in enforcing if is_soft(p, candidates[model])]
+    tools = _tools_disabled(soft)
+    if tools:
+        candidates = {name: one.without(frozenset(tools)) for name, one in candidates.items()}
     candidate = candidates[_stepped_down(candidates, model, soft, enforcing)]
     refused = _refusal(candidate, enforcing, positions)
     if refused is not None:
@@ -254,7 +264,7 @@ def weigh(
         candidate=candidate,
         tokens=tokens,
         amount_nano=candidate.amount_nano(tokens),
-        tools_disabled=_tools_disabled(soft),
+        tools_disabled=tools,
         positions=positions,
         shadow=_refusal(candidate, shadowing, positions),
     )

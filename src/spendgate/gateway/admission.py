@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from datetime import datetime, timedelta
 
-from spendgate.domain.budget import Claim, bound_of
+from spendgate.domain.budget import Claim
 from spendgate.domain.decision import Granted
 from spendgate.domain.event import CallFacts
 from spendgate.domain.reservation import ReserveRequest
@@ -182,7 +182,7 @@ def prepare(arrival: Arrival, rules: Rules, default: UpstreamSpec | None, terms:
         raise ForbiddenError("no_budget", f"no budget covers this call ({scopes})")
     default = _told_apart(default, policy.upstreams)
     plan = Plan((), policy.upstreams, router.retries, arrival.tried, default)
-    offers = Offers(call, rules, bound_of(claims), arrival.at, terms, plan.upstream_for)
+    offers = Offers(call, rules, claims, arrival.at, terms, plan.upstream_for)
     plan = with_models(plan, call.model, router, caller, offers)
     request = _request(arrival, rules, claims, offers, plan, terms, plan.models[0])
     return Prepared(arrival, rules, claims, offers, plan, terms, request)

@@ -14,13 +14,14 @@ from spendgate.domain.bound import (
     input_tokens_max,
     output_tokens_min,
 )
-from spendgate.domain.budget import BoundKind, Claim, ModelLimits
+from spendgate.domain.budget import BoundKind, Claim, ModelLimits, bound_of
 from spendgate.domain.decision import Candidate, Granted, Position, decide_at
 from spendgate.domain.money import nano_from_pico
 from spendgate.domain.upstream import UpstreamSpec
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.rules import Rules
 from spendgate.gateway.terms import Terms
+from spendgate.gateway.upstream_body import drop_tools
 from spendgate.gateway.wire import EMBEDDINGS, Call
 
 _NO_LIMITS = ModelLimits()
@@ -35,22 +36,23 @@ class Offers:
         self,
         call: Call,
         rules: Rules,
-        bound: BoundKind,
+        claims: Sequence[Claim],
         at: datetime,
         terms: Terms,
         server_of: Callable[[str], UpstreamSpec | None],
     ) -> None:
         self._call, self._at, self._terms = call, at, terms
         self._policy, self._book = rules.policy, rules.book
-        self._counters = rules.counters if bound is BoundKind.COUNTED else None
+        self._counters = rules.counters if bound_of(claims) is BoundKind.COUNTED else None
         self._server_of = server_of
         try:
             self._prompt = Prompt(call.body)
             self._ttl = cache_write_ttl(self._prompt)
             self._expected_input = estimate_input_tokens(self._prompt)
+            self._leaner = _leaner_prompts(call, claims)
         except UnboundedError as error:
             raise InvalidRequestError(str(error), error.field) from None
-        self._bounds: dict[tuple[ModelLimits, bool], int] = {}
+        self._bounds: dict[tuple[Prompt, ModelLimits, bool], int] = {}
 
     @property
     def write_ttl(self) -> str | None:
@@ -64,7 +66,7 @@ class Offers:
             InvalidRequestError: if something in the body can't be bounded for this model.
         """
         limits = self._policy.models.get(model, _NO_LIMITS)
-        input_max = self._input_max(model, limits)
+        input_max = self._input_max(self._prompt, model, limits)
         server = self._server_of(model)
         geo = self._geo_of(server)
         rates = self._book.worst_rates(
@@ -92,6 +94,10 @@ class Offers:
             floor_tokens=max(limits.min_output_tokens or 0, floor),
             upstream=None if server is None else server.name,
             geo=geo,
+            leaner=tuple(
+                (tools, self._input_max(prompt, model, limits) * rates.input_pico_per_token)
+                for tools, prompt in self._leaner
+            ),
         )
 
     def alternative(self, model: str) -> Candidate | None:
@@ -168,15 +174,15 @@ class Offers:
                 found.append(candidate)
         return found
 
-    def _input_max(self, model: str, limits: ModelLimits) -> int:
+    def _input_max(self, prompt: Prompt, model: str, limits: ModelLimits) -> int:
         keeps_nothing = model.startswith(_KEEPS_NOTHING)
-        key = (limits, keeps_nothing)
+        key = (prompt, limits, keeps_nothing)
         if key not in self._bounds:
             preamble, template = limits.tool_preamble_tokens, limits.template_tokens
             kept = limits.kept_reasoning_tokens
             try:
                 self._bounds[key] = input_tokens_max(
-                    self._prompt,
+                    prompt,
                     caps=MediaCaps(limits.image_tokens, limits.audio_tokens, limits.file_tokens),
                     tool_preamble_tokens=TOOL_PREAMBLE_TOKENS if preamble is None else preamble,
                     template_tokens=TEMPLATE_TOKENS if template is None else template,
@@ -212,3 +218,16 @@ class Offers:
         price = self._book.price_for(model, geo=geo, at=self._at)
         ceilings = (limits.output_tokens_max, price.output_tokens_max if price else None)
         return min(wanted, *(one for one in ceilings if one is not None), wanted)
+
+
+def _leaner_prompts(call: Call, claims: Sequence[Claim]) -> list[tuple[frozenset[str], Prompt]]:
+    """Return the call without the tools that each budget may drop, and without all of them."""
+    lists = {frozenset(claim.budget.disable_tools) for claim in claims} - {frozenset[str]()}
+    if not lists or call.route == EMBEDDINGS:
+        return []
+    found: list[tuple[frozenset[str], Prompt]] = []
+    for tools in {*lists, frozenset[str]().union(*lists)}:
+        body = dict(call.body)
+        if drop_tools(body, tools):
+            found.append((tools, Prompt(body)))
+    return found

@@ -32,7 +32,7 @@ def upstream_body(
         used = {name for name in MAX_TOKENS_FIELDS if body.get(name) is not None}
         body |= dict.fromkeys({*used, "max_output_tokens"}, tokens)
     if tools_disabled and call.route != EMBEDDINGS:
-        _drop_tools(body, frozenset(tools_disabled))
+        drop_tools(body, frozenset(tools_disabled))
     if call.is_stream and call.route == CHAT:
         options = json_object(body.get("stream_options"))
         body["stream_options"] = {**options, "include_usage": True}
@@ -41,7 +41,9 @@ def upstream_body(
     return body
 
 
-def _drop_tools(body: dict[str, object], disabled: frozenset[str]) -> None:
+def drop_tools(body: dict[str, object], disabled: frozenset[str]) -> bool:
+    """Take tools out of a body, and what is said about them; return whether it had any."""
+    has_any = False
     for tools, choice, more in (
         ("tools", "tool_choice", ("parallel_tool_calls",)),
         ("functions", "function_call", ()),  # the form before tools; servers still read it
@@ -50,6 +52,7 @@ def _drop_tools(body: dict[str, object], disabled: frozenset[str]) -> None:
         kept = [one for one in offered if not (_names(one) & disabled)]
         if len(kept) == len(offered):
             continue
+        has_any = True
         if kept:
             body[tools] = kept
         dropped = () if kept else (tools, *more)
@@ -57,6 +60,7 @@ def _drop_tools(body: dict[str, object], disabled: frozenset[str]) -> None:
             dropped = (*dropped, choice)
         for name in dropped:
             body.pop(name, None)
+    return has_any
 
 
 def _names(tool: object) -> set[object]:

@@ -239,6 +239,21 @@ def test_at_the_soft_cap_a_call_goes_one_step_down_and_loses_tools() -> None:
     assert verdict.tools_disabled == ("code", "web")
 
 
+def test_tools_that_the_soft_cap_drops_are_not_paid_for() -> None:
+    web, code = frozenset({"web"}), frozenset({"code"})
+    costly = replace(LARGE, leaner=((web, 60_000), (web | code, 40_000), (frozenset({"x"}), 0)))
+    only_web = claim(soft_cap_ppm=500_000, disable_tools=("web",))
+
+    of_one = granted((only_web, Balance(spent_nano=4701)), candidates=(costly,))
+    of_both = granted((SOFT, Balance(spent_nano=4701)), candidates=(costly,))
+    before = granted((SOFT, Balance(spent_nano=4700)), candidates=(costly,))
+
+    output = LARGE.amount_nano(100) - LARGE.amount_nano(0)
+    assert of_one.amount_nano == 60 + output
+    assert of_both.amount_nano == 40 + output
+    assert before.amount_nano == LARGE.amount_nano(100)
+
+
 def test_a_call_expected_to_end_at_the_soft_cap_is_left_alone() -> None:
     verdict = granted((SOFT, Balance(spent_nano=4700)), candidates=ALL)
 

@@ -56,6 +56,25 @@ def test_at_the_soft_cap_a_cheaper_model_is_asked_and_paid(
     assert (event.facts.model_requested, event.facts.model) == ("big", "mid")
 
 
+def test_a_call_holds_no_money_for_tools_that_are_dropped(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    searching = {"type": "function", "function": {"name": "search", "description": "x" * 40_000}}
+    counting = {"type": "function", "function": {"name": "count", "description": "y" * 400}}
+    poor = budget(limit_usd="0.05", soft_cap=0.0001, disable_tools=["search", "browse"])
+    of_org = budget(id="all", scope={}, disable_tools=["count"])
+    opened = gate(poor, of_org)
+
+    lost = opened.chat(tools=[searching, counting])
+    bare = opened.chat(tools=[counting])
+    kept = opened.chat(functions=[{"name": "look", "description": "x" * 40_000}])
+
+    assert lost.body["spend"]["tools_disabled"] == ["browse", "search"]
+    assert opened.upstream.bodies[0]["tools"] == opened.upstream.bodies[1]["tools"] == [counting]
+    assert lost.body["spend"]["reserved_usd"] == bare.body["spend"]["reserved_usd"]
+    assert kept.status == 402  # such a description alone costs $0.12
+
+
 def test_a_step_that_doesnt_fit_in_full_leads_to_the_next(
     gate: Callable[..., Any], budget: Callable[..., Any]
 ) -> None:
