@@ -118,7 +118,7 @@ class GateMetrics:
     def ended(self, report: CallReport, seconds: float) -> None:
         """Count an end."""
         model = self._models.get(report.model) or self._opened(report.model)
-        outcome = report.decision, str(report.status), report.usage_source
+        outcome = report.decision, str(report.status), report.usage_source or "none"
         self._attempts.labels(report.model, *outcome).inc()
         model.charged.inc(report.cost_nano / NANO_PER_USD)
         model.reserved.inc(report.reserved_nano / NANO_PER_USD)

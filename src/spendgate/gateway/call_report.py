@@ -40,7 +40,9 @@ class CallReport:
     """The upstream's machine-readable code, where it failed."""
 
     usage: TokenUsage | None
-    usage_source: str
+    usage_source: str | None
+    """None where the call is known to have cost nothing."""
+
     cost_nano: int
     reserved_nano: int
     price_version: str | None
@@ -97,7 +99,7 @@ def call_report(
         status=ending.status,
         error_code=ending.upstream_code,
         usage=charge.usage,
-        usage_source=charge.usage_source,
+        usage_source=note.usage_source,
         cost_nano=note.cost_nano,
         reserved_nano=granted.amount_nano,
         price_version=granted.candidate.price_version,

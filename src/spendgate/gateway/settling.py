@@ -52,7 +52,7 @@ class Settling:
         note = self.note(
             admission,
             cost_nano=shown_cost_nano(admission, ending, charge),
-            usage_source=charge.usage_source,
+            usage_source=None if ending.verb is Verb.VOID else charge.usage_source,
             positions=positions,
         )
         self._parts.stops.see(note.positions, prepared.request.facts.occurred_at)

@@ -63,6 +63,7 @@ def test_a_refused_call_is_voided(gate: Callable[..., Any], status: int) -> None
     assert reply.status == (status if status >= 400 else 502)
     assert reply.body["error"]["code"] == "upstream_error"
     assert reply.retry_after_seconds == 7.0
+    assert reply.body["spend"]["usage_source"] is None
     assert (opened.spent_nano, opened.held_nano) == (0, 0)
 
 

@@ -112,6 +112,7 @@ def test_each_attempt_is_reported(gate: Callable[..., Any], upstream: Any) -> No
 
     (report,) = watcher.reports
     assert (report.status, report.cost_nano, report.usage) == (502, 0, None)
+    assert report.usage_source is None  # which `reserved` would say: charged in full
 
 
 def test_an_upstreams_code_is_reported_and_its_prose_is_not(
