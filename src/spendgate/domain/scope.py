@@ -151,6 +151,15 @@ class Scope:
             bound.append((name, value))
         return Scope(tuple(bound))
 
+    def lacking(self, identity: Identity) -> tuple[str, ...] | None:
+        """Return what an identity would have to name besides; None if it is somebody else."""
+        said = {name: identity.value(name) for name, _ in self.parts}
+        if any(
+            said[name] not in (None, wanted) and wanted != WILDCARD for name, wanted in self.parts
+        ):
+            return None
+        return tuple(name for name, value in said.items() if value is None)
+
     @property
     def identity(self) -> Identity:
         """Who a scope without wildcards names: exactly its own values and tags."""

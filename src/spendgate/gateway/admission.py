@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from datetime import datetime, timedelta
 
-from spendgate.domain.budget import Claim
+from spendgate.domain.budget import Claim, Policy
 from spendgate.domain.decision import Granted
 from spendgate.domain.event import CallFacts
 from spendgate.domain.reservation import ReserveRequest
+from spendgate.domain.scope import Identity
 from spendgate.domain.upstream import UpstreamSpec
 from spendgate.errors import ForbiddenError
 from spendgate.gateway.attempts import Failure, Plan
@@ -178,14 +179,24 @@ def prepare(arrival: Arrival, rules: Rules, default: UpstreamSpec | None, terms:
         raise ForbiddenError("scope_paused", f"{paused.text} is paused by an operator")
     claims = rules.claims(caller.identity, arrival.at)
     if not claims and policy.defaults.unmatched != "allow":
-        scopes = ", ".join(f"{name}:{value}" for name, value in caller.identity.values.items())
-        raise ForbiddenError("no_budget", f"no budget covers this call ({scopes})")
+        raise _no_budget(policy, caller.identity)
     default = _told_apart(default, policy.upstreams)
     plan = Plan((), policy.upstreams, router.retries, arrival.tried, default)
     offers = Offers(call, rules, claims, arrival.at, terms, plan.upstream_for)
     plan = with_models(plan, call.model, router, caller, offers)
     request = _request(arrival, rules, claims, offers, plan, terms, plan.models[0])
     return Prepared(arrival, rules, claims, offers, plan, terms, request)
+
+
+def _no_budget(policy: Policy, identity: Identity) -> ForbiddenError:
+    """Say what the call names, and what it would have to name besides."""
+    named = ", ".join(f"{name}:{value}" for name, value in identity.values.items())
+    message = f"no budget covers this call ({named})"
+    lacking = [budget.scope.lacking(identity) for budget in policy.budgets]
+    nearest = min((names for names in lacking if names), key=len, default=None)
+    if nearest is not None:
+        message += f"; the nearest one also asks for {' and '.join(nearest)}: name it"
+    return ForbiddenError("no_budget", message)
 
 
 def _told_apart(

@@ -10,6 +10,11 @@ from spendgate.web.body import BodyError
 
 _OURS = frozenset({"authorization", "idempotency-key"})
 _PREFIX = "x-spend-"
+_KNOWN = frozenset({*(f"{_PREFIX}{one.value}" for one in Dimension), f"{_PREFIX}token"})
+_ANSWERED = frozenset(
+    _PREFIX + name for name in ("request-id", "decision", "cost-usd", "remaining-usd")
+)
+"""Headers of our answers, which a client may send on."""
 
 
 def single_headers(scope: Scope, platform_header: str | None = None) -> dict[str, str]:
@@ -19,7 +24,7 @@ def single_headers(scope: Scope, platform_header: str | None = None) -> dict[str
     isn't ASCII has no one encoding in a header; it may travel in the body.
 
     Raises:
-        BodyError: 400 for a header of ours that stands twice or isn't ASCII.
+        BodyError: 400 for a header of ours that stands twice, isn't ASCII, or that there isn't.
     """
     found: dict[str, str] = {}
     for raw_name, raw in cast("list[tuple[bytes, bytes]]", scope["headers"]):
@@ -30,8 +35,15 @@ def single_headers(scope: Scope, platform_header: str | None = None) -> dict[str
             if not raw.isascii():
                 message = f"the header {name[:60]} isn't ASCII; send other text in custom_inputs"
                 raise BodyError(400, message, name)
+            if name.startswith(_PREFIX) and name not in _KNOWN and name not in _ANSWERED:
+                raise BodyError(400, _unknown_message(name), name)
         found.setdefault(name, raw.decode("latin-1"))
     return found
+
+
+def _unknown_message(name: str) -> str:
+    known = ", ".join(sorted(_KNOWN))
+    return f"there is no header {name[:60]}; known are {known}, and tags go in custom_inputs.tags"
 
 
 def forwarded_user(

@@ -29,6 +29,22 @@ def test_the_dimensions_go_from_wide_to_narrow() -> None:
     assert scope.dimensions == ("org", "team", "agent", "user", "session", "task")
 
 
+@pytest.mark.parametrize(
+    ("scope", "lacking"),
+    [
+        ("org:acme,team:a,agent:*", ("team", "agent")),
+        ("user:alice", ()),
+        ("user:*,tag.app:x", ("tag.app",)),
+        ("org:other,team:a", None),
+        ("all", ()),
+    ],
+)
+def test_a_scope_says_what_an_identity_would_have_to_name_besides(
+    scope: str, lacking: tuple[str, ...] | None
+) -> None:
+    assert Scope.parse(scope).lacking(IDENTITY) == lacking
+
+
 def test_everything_is_written_all() -> None:
     scope = Scope.of({})
 

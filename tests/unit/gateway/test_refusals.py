@@ -225,6 +225,21 @@ def test_a_call_that_no_budget_covers_is_refused(
     assert opened.upstream.bodies == []
 
 
+def test_who_is_covered_by_nothing_is_told_what_the_nearest_budget_asks_for(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    opened = gate(
+        budget(id="a", scope={"org": "acme", "team": "x", "user": "*"}),
+        budget(id="b", scope={"org": "acme", "user": "alice"}),
+        budget(id="c", scope={"user": "bob"}),
+        budget(id="d", scope={"user": "*"}, expires_at="2020-01-01T00:00:00Z"),
+    )
+
+    message = opened.chat().body["error"]["message"]
+
+    assert message.endswith("(user:alice); the nearest one also asks for org: name it")
+
+
 def test_the_policy_may_let_unmatched_calls_through_and_they_are_recorded(
     gate: Callable[..., Any], budget: Callable[..., Any]
 ) -> None:
