@@ -15,6 +15,7 @@ from spendgate.domain.budget import Policy
 from spendgate.domain.policy_tables import BUDGETS
 from spendgate.domain.table import Table
 from spendgate.domain.window import parse_window
+from spendgate.errors import HostError
 from spendgate.jobs.aggregate import run_job
 from spendgate.jobs.job_run import JobRun
 from spendgate.jobs.table_space import TableSpace
@@ -174,5 +175,7 @@ def test_without_the_ledger_the_sums_go_on_under_the_tables_budgets(
     assert "held is unknown" in str(blind["ledger"])
     assert (blind["held_known"], blind["budgets_unknown"]) == (False, ["life", "roll", "users"])
     assert seeing["budgets_unknown"] == ["life", "roll"]
+    with pytest.raises(HostError, match=r"budget_state is of 2026-03-10.* already"):
+        run_job(replace(run, as_of=NOW - 2 * HOUR))
     state = "SELECT budget_id, scope_value, spent_usd, held_usd FROM budget_state"
     assert home.rows(state) == [("users", "ann", "0.000000005", None)]

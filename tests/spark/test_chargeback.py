@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from spendgate.adapters.delta_query import query_rows
 from spendgate.adapters.delta_sink import DeltaSink
+from spendgate.adapters.plain_data import as_list
 from spendgate.bootstrap import drain_outbox, open_ledger, open_price_book
 from spendgate.config import Settings
 from spendgate.domain.adjustment import Adjustment, Booking
@@ -260,6 +261,36 @@ def assert_row(row: dict[str, object]) -> None:
     factor = 1_000_000 if row["ConsumedUnit"] == "Tokens" else 1
     assert quantity * factor == row["ConsumedQuantity"]
     assert abs(quantity * unit_price - listed) <= Decimal("1e-9")
+
+
+@pytest.mark.usefixtures("spark")
+def test_a_period_that_isnt_over_is_shown_and_billed_to_nobody(
+    tmp_path: Path, billing: Billing
+) -> None:
+    home = Home(tmp_path)
+    home.event(99, at=NOW - timedelta(hours=2))
+    month = NOW.replace(day=1, hour=0, minute=0)
+
+    running = home.run(since=month)
+
+    assert (running["preliminary"], running["sent"], running["version"]) == (True, False, None)
+    names = [Path(str(one)).name for one in as_list(running["files"]) or ()]
+    assert names == ["focus-2026-03-preliminary.csv", "focus-2026-03-preliminary.parquet"]
+    assert billing.got == []
+
+    over = home.run(since=month, as_of=NOW + timedelta(days=30))
+
+    assert (over["preliminary"], over["version"], over["total_usd"]) == (False, 1, "0.000000099")
+    ((_, event),) = billing.got
+    assert event["type"] == "chargeback.period_closed"
+
+
+def test_a_folder_that_cant_be_made_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    run = JobRun(Settings(home=tmp_path), NOW, out=tmp_path / "file" / "out")
+
+    with pytest.raises(HostError, match=r"--out .*/file/out can't be made: Not a directory"):
+        chargeback.run(run)
 
 
 @pytest.mark.parametrize("until", [AT, AT - timedelta(minutes=30)])

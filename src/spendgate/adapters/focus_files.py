@@ -4,6 +4,7 @@
 # pyarrow ships no types, so that strict mode would only report that.
 
 import csv
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,7 +13,23 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spendgate.errors import HostError
+
 ROWS_AT_ONCE = 10_000
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder that files are wanted in.
+
+    Raises:
+        HostError: if it can't be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HostError(f"--out {folder} can't be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise HostError(f"--out {folder} can't be written; name another folder")
 
 
 def write_focus(charges: pa.Table, folder: Path, name: str) -> list[Path]:

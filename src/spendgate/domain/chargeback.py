@@ -32,7 +32,7 @@ def period_of(since: datetime | None, until: datetime | None, as_of: datetime) -
     Without an end it is the month of its start.
 
     Raises:
-        PeriodError: if it is empty, its edges aren't whole hours, or it has no start.
+        PeriodError: if it is empty, its edges aren't whole hours, it has no start, or hasn't begun.
     """
     if since is None:
         if until is not None:
@@ -42,6 +42,8 @@ def period_of(since: datetime | None, until: datetime | None, as_of: datetime) -
     for name, at in (("--since", since), ("--until", end)):
         if at.timestamp() % _HOUR.total_seconds():
             raise PeriodError(f"{name} {at.isoformat()} is no whole hour, which charges have")
+    if since >= as_of:
+        raise PeriodError(f"--since {since.isoformat()} is in the future; nothing was spent then")
     if end <= since:
         raise PeriodError(f"--until {end.isoformat()} isn't after --since {since.isoformat()}")
     return Period(since.astimezone(UTC), end.astimezone(UTC))

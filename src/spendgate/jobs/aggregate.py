@@ -45,6 +45,9 @@ from spendgate.transforms.hourly_spend import hour_of
 from spendgate.transforms.quarantine import quarantine_reason
 from spendgate.transforms.time_range import hour_ranges
 
+CLOCKS_APART = timedelta(hours=1)
+"""Runs whose machines' clocks differ by less are taken as they come."""
+
 OWN_TABLES = (SPEND_HOURLY, BUDGET_HOURLY, WINDOW_SPEND, BUDGET_STATE)
 """What the job makes from the events; a table of another shape is made anew."""
 
@@ -54,7 +57,13 @@ def run_job(run: JobRun) -> Report:
 
     A ledger that doesn't answer doesn't stop the sums: then the table `budgets` has the policy, and
     what is held isn't known.
+
+    Raises:
+        HostError: if `budget_state` is of a later time already.
     """
+    checkpoint = run.folder / "checkpoints" / "aggregate"
+    if not run.rebuild:
+        _refuse_earlier(read_log(checkpoint), run.as_of)
     spark, space = run.spark(), run.space
     balances: Sequence[BalanceRow] | None = None
     note: str | None = None
@@ -69,7 +78,6 @@ def run_job(run: JobRun) -> Report:
             raise  # a home without a ledger is another home than was meant
         note = f"held is unknown: {error}"
         policy = policy_of_table(spark, space)
-    checkpoint = run.folder / "checkpoints" / "aggregate"
     report = aggregate(
         spark, space, policy, balances, run.as_of, checkpoint, is_rebuild=run.rebuild
     )
@@ -142,6 +150,16 @@ def aggregate(
             for reason, count in quarantine.items()
         ],
     }
+
+
+def _refuse_earlier(log: RoundLog | None, as_of: datetime) -> None:
+    """Keep windows that are long over from being opened again."""
+    last = None if log is None else log.state_at
+    if last is not None and as_of < last - CLOCKS_APART:
+        raise HostError(
+            f"budget_state is of {last.isoformat()} already, and this run would be of "
+            f"{as_of.isoformat()}; leave --as-of out, or make all again as of then by --rebuild"
+        )
 
 
 def _opened_log(spark: SparkSession, rounds: Rounds, is_anew: bool) -> RoundLog:

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from spendgate.adapters.chargeback_hook import Statement, Tenant, send_statement
-from spendgate.adapters.focus_files import write_focus
+from spendgate.adapters.focus_files import check_folder, write_focus
 from spendgate.adapters.statements import statements
 from spendgate.bootstrap import open_price_book, utc_now
 from spendgate.config import Settings
@@ -62,6 +62,8 @@ def run(run: JobRun) -> Report:
         period = period_of(run.since, run.until, run.as_of)
     except PeriodError as error:
         raise HostError(str(error)) from None
+    if run.out is not None:
+        check_folder(run.out)
     spark, space = run.spark(), run.space
     report: dict[str, object] = {"job": "chargeback", "period": period.name}
     if not space.exists(spark, SPEND_EVENTS):
@@ -78,23 +80,30 @@ def run(run: JobRun) -> Report:
     _replace(spark, space, charges(events, rates), period)
     made = _within(space.read(spark, CHARGES), "hour", period)
     billed = [one for one in notifiers if one.kind is NotifierKind.CHARGEBACK]
-    statement, status = _version(spark, space, made, period, run.as_of, ledger_id, bool(billed))
+    is_over = period.end <= run.as_of
+    if is_over:
+        statement, status = _version(spark, space, made, period, run.as_of, ledger_id, bool(billed))
+        version = f"v{statement.version}"
+    else:
+        statement, status, version = _preliminary(made, period, run.as_of), UNROUTED, "preliminary"
     spent = events.dropDuplicates(["event_id"]).agg(F.sum("cost_usd").alias("usd")).collect()
     problems = _unequal(spent[0]["usd"] or Decimal(0), statement.total_usd)  # one row
-    exported, files = _export(spark, space, made, run, f"focus-{period.name}-v{statement.version}")
+    exported, files = _export(spark, space, made, run, f"focus-{period.name}-{version}")
     problems += exported
-    if status != SENT and billed and not problems:
+    is_due = is_over and bool(billed) and status != SENT
+    if is_due and not problems:
         problems += _send(spark, space, statement, billed, f"/spendgate/{ledger_id}", run.as_of)
     return report | {
         "period_start": period.start.isoformat(),
         "period_end": period.end.isoformat(),
-        "version": statement.version,
-        "idempotency_key": statement.idempotency_key,
+        "version": statement.version or None,
+        "idempotency_key": statement.idempotency_key or None,
         "reason": statement.reason,
         "total_usd": format(statement.total_usd, "f"),
         "tenants": len(statement.tenants),
         "files": files,
-        "sent": status != SENT and bool(billed) and not problems,
+        "sent": is_due and not problems,
+        "preliminary": not is_over,
         "problems": problems,
     }
 
@@ -164,6 +173,13 @@ def _version(
     frame = spark.createDataFrame([row], schema_text(CHARGEBACKS))
     space.write("add_version", CHARGEBACKS, frame, script="chargeback")
     return statement, status
+
+
+def _preliminary(made: DataFrame, period: Period, as_of: datetime) -> Statement:
+    """Return what a period that isn't over comes to so far: no version, so nobody bills it."""
+    tenants = _tenants(made)
+    total = sum((one.cost_usd for one in tenants), Decimal(0))
+    return Statement("", period, 0, total, tenants, as_of)
 
 
 def _tenants(made: DataFrame) -> list[Tenant]:

@@ -1,11 +1,18 @@
 """The jobs by name, each loaded when it is run, so that one without Spark starts at once."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 
+from spendgate.bootstrap import utc_now
 from spendgate.errors import HostError
+from spendgate.jobs.home_lock import home_lock
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.platform_errors import explained
+
+CLOCKS_APART = timedelta(minutes=5)
+"""How far another machine's clock may be ahead of this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +23,9 @@ class Job:
     run: Callable[[JobRun], Report]
     choices: frozenset[str] = frozenset()
     """Names of `rebuild`, `since`, `until`, `out`, `bill` that it takes; others are refused."""
+
+    is_alone: bool = True
+    """Whether it changes tables of a home that other jobs change too."""
 
 
 def unheeded_choices(name: str, run: JobRun) -> list[str]:
@@ -30,15 +40,24 @@ def run_named(name: str, run: JobRun) -> Report:
     """Run a job.
 
     Raises:
-        HostError: if a table or a right is missing, with the way out.
+        HostError: if the run's time is in the future, a table or a right is missing, or another
+            job works on the home, with the way out.
     """
+    if run.as_of > utc_now() + CLOCKS_APART:
+        raise HostError(f"--as-of {run.as_of.isoformat()} is in the future; leave it out")
     try:
-        return JOBS[name].run(run)
+        with _alone(JOBS[name], run):
+            return JOBS[name].run(run)
     except Exception as error:
         way_out = explained(error)
         if way_out is None:
             raise
         raise HostError(f"{name}: {way_out}") from error
+
+
+def _alone(job: Job, run: JobRun) -> AbstractContextManager[None]:
+    is_alone = job.is_alone and run.catalog is None
+    return home_lock(run.settings.home.absolute()) if is_alone else nullcontext()
 
 
 def _setup(run: JobRun) -> Report:
@@ -85,7 +104,7 @@ def _sync_policies(run: JobRun) -> Report:
 
 JOBS: Mapping[str, Job] = {
     "setup": Job("make tables, views and functions, or bring them up to date", _setup),
-    "drain": Job("deliver the ledger's outbox to Delta", _drain),
+    "drain": Job("deliver the ledger's outbox to Delta", _drain, is_alone=False),
     "aggregate": Job(
         "new events into rollups, windows and budget_state", _aggregate, frozenset({"rebuild"})
     ),

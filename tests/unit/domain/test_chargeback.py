@@ -46,6 +46,7 @@ def test_edges_in_other_zones_are_the_same_instants() -> None:
         (NOW, None, "--since 2026-03-10T12:30:00[+]00:00 is no whole hour"),
         (MARCH, NOW, "--until .* is no whole hour"),
         (MARCH, MARCH, "isn't after --since"),
+        (datetime(2026, 4, 1, tzinfo=UTC), None, "--since .* is in the future"),
     ],
 )
 def test_a_period_that_cant_be_billed_is_refused(
