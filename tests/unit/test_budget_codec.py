@@ -43,7 +43,9 @@ LIMIT_NANO_MAX = 9_200_000_000 * 10**9
 MINIMAL: dict[str, object] = {"id": "b", "scope": {"org": "acme"}, "limit_usd": 1}
 
 names = st.text(
-    st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20
+    st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="*"),
+    min_size=1,
+    max_size=20,
 )
 dimensions = st.sampled_from(["org", "team", "agent", "user", "session", "task", "tag.centre"])
 scopes = st.dictionaries(dimensions, names | st.just("*"), max_size=3).map(Scope.of)
@@ -186,3 +188,12 @@ def test_a_time_with_another_offset_is_kept_as_utc() -> None:
 def test_a_damaged_stored_budget_is_refused(text: str) -> None:
     with pytest.raises(PolicyError, match="stored budget"):
         decode_budget(text)
+
+
+def test_a_star_within_a_value_is_refused_anew_and_still_read_where_it_was_stored() -> None:
+    row = MINIMAL | {"scope": {"agent": "bot-*"}}
+
+    with pytest.raises(PolicyError, match=r"here: scope: agent 'bot-\*': a \* within a value"):
+        parse_budget(row, where="here")
+
+    assert decode_budget(json.dumps(row)).scope.text == "agent:bot-*"

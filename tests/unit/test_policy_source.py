@@ -231,6 +231,9 @@ def test_a_wrong_field_is_named_with_its_problem(tmp_path: Path, fields: str, pr
         ("{tag.: x}", "is empty"),
         ("{tags: [a]}", "tags must be a mapping"),
         ("[org, acme]", "must be a mapping such as"),
+        ("{agent: bot-*}", "scope: agent 'bot-*': a * within a value stands for nothing; name one"),
+        ("'agent:bot-*'", "or write * alone for all"),
+        ("{tags: {app: '*-web'}}", "tag.app '*-web': a * within"),
         ("{planet: mars}", "unknown scope 'planet'; known are org"),
     ],
 )

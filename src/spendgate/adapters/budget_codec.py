@@ -25,6 +25,7 @@ from spendgate.adapters.budget_rows import (
 )
 from spendgate.adapters.notifier_codec import notifier_as_json, parse_notifier
 from spendgate.adapters.plain_data import as_list, as_mapping
+from spendgate.adapters.policy_fields import STORED
 from spendgate.adapters.upstream_codec import (
     parse_router,
     parse_upstream,
@@ -61,7 +62,7 @@ def decode_budget(text: str) -> Budget:
         PolicyError: if the text is no budget of this version.
     """
     row, source = _stored(text, "budget")
-    return parse_budget(row, where=f"stored budget {row.get('id')!r}", source=source)
+    return _budget(row, f"stored budget {row.get('id')!r}", source, STORED)
 
 
 def encode_raise(raised: Raise) -> str:
@@ -129,10 +130,7 @@ def parse_budget(row: Mapping[str, object], *, where: str, source: str = "file")
     Raises:
         PolicyError: names `where` and every field that is wrong, a line each.
     """
-    try:
-        return budget_of(BudgetRow.model_validate(row), source)
-    except ValidationError as error:
-        raise _wrong(where, error) from None
+    return _budget(row, where, source)
 
 
 def parse_raise(row: Mapping[str, object], *, where: str, source: str = "file") -> Raise:
@@ -328,6 +326,15 @@ def _content_id(row: RaiseRow) -> str:
     # The same row read twice must be the same raise, or importing a file again would add money.
     content = [row.raises, f"{row.amount_usd:f}", row.reason, _instant_text(row.expires_at)]
     return f"raise-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]}"
+
+
+def _budget(
+    row: Mapping[str, object], where: str, source: str, context: str | None = None
+) -> Budget:
+    try:
+        return budget_of(BudgetRow.model_validate(row, context=context), source)
+    except ValidationError as error:
+        raise _wrong(where, error) from None
 
 
 def _wrong(where: str, error: ValidationError) -> PolicyError:

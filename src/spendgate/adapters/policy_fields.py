@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, ValidationInfo
 
 from spendgate.adapters.plain_data import as_mapping
 from spendgate.domain.budget import parse_window
 from spendgate.domain.money import parse_usd
 from spendgate.domain.retention import format_ttl, parse_ttl
-from spendgate.domain.scope import TAG_PREFIX, Scope
+from spendgate.domain.scope import TAG_PREFIX, Scope, checked_wildcards
 from spendgate.domain.window import WindowError, parse_time_zone
 
 LIMIT_USD_MAX = Decimal(9_200_000_000)
@@ -29,6 +29,9 @@ FRACTION_MAX = Decimal(10)
 TEXT_CHARACTERS_MAX = 500
 IDLE_TTL_SECONDS_MIN = 3600
 """Shorter, and a session that only waits for its user would start again with all its money."""
+
+STORED = "stored"
+"""The context of rows that a ledger has taken: what is refused only since then is still read."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}")
 
@@ -113,9 +116,14 @@ def _read_window(value: object) -> str:
     return parse_window(value).text
 
 
-def _read_scope(value: object) -> str:
+def _read_scope(value: object, info: ValidationInfo) -> str:
+    scope = _scope_of(value)
+    return (scope if info.context == STORED else checked_wildcards(scope)).text
+
+
+def _scope_of(value: object) -> Scope:
     if isinstance(value, str):
-        return Scope.parse(value).text
+        return Scope.parse(value)
     parts = as_mapping(value)
     if parts is None:
         raise ValueError("must be a mapping such as {agent: triage-bot}; {} covers everything")
@@ -123,7 +131,7 @@ def _read_scope(value: object) -> str:
     if tags is None:
         raise ValueError("tags must be a mapping such as {cost_center: '4711'}")
     parts.update({f"{TAG_PREFIX}{name}": part for name, part in tags.items()})
-    return Scope.of(parts).text
+    return Scope.of(parts)
 
 
 def _read_ttl(value: object) -> str:

@@ -18,7 +18,7 @@ from spendgate.cli.options import (
     opened_ledger,
     parse_duration,
     parse_instant,
-    parse_scope,
+    parse_rule_scope,
     settings_from,
     system_user,
 )
@@ -107,7 +107,7 @@ def set_budget(
 ) -> None:
     """Add a budget, or change the named fields of one; the row is then owned by people."""
     named: dict[str, object] = {
-        "scope": None if scope is None else dict(parse_scope(scope).parts),
+        "scope": None if scope is None else dict(parse_rule_scope(scope).parts),
         "limit_usd": limit,
         "window": window,
         "tz": tz,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import has_ledger, open_ledger
 from spendgate.config import Settings
-from spendgate.domain.scope import Scope, ScopeError
+from spendgate.domain.scope import Scope, ScopeError, checked_wildcards
 from spendgate.errors import HostError
 
 Home = Annotated[
@@ -75,6 +75,14 @@ def parse_scope(text: str) -> Scope:
     """Read a scope flag; a wrong one is wrong usage."""
     try:
         return Scope.parse(text)
+    except ScopeError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def parse_rule_scope(text: str) -> Scope:
+    """Read the scope of a rule: unlike a payer's value, a `*` in it must be a whole value."""
+    try:
+        return checked_wildcards(Scope.parse(text))
     except ScopeError as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -12,6 +12,7 @@ from spendgate.cli.options import (
     Json,
     Ledger,
     opened_ledger,
+    parse_rule_scope,
     parse_scope,
     settings_from,
     system_user,
@@ -47,7 +48,7 @@ def pause(
         else:
             print_table(columns, rows)
         return
-    stopped = parse_scope(scope)
+    stopped = parse_rule_scope(scope)
     with opened_ledger(settings, may_create=True) as opened:
         opened.policies.by(system_user(), reason).pause(stopped, reason, utc_now())
     say(f"{stopped.text} is paused ({reason}); {SEEN_AT_ONCE}; `spendgate resume` lifts it")

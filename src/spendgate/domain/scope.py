@@ -69,6 +69,23 @@ def checked_dimension(name: object) -> str:
     raise ScopeError(f"unknown scope {str(name)[:40]!r}; known are {known} and tag.<name>")
 
 
+def checked_wildcards(scope: "Scope") -> "Scope":
+    """Return the scope of a rule if a `*` in it is a whole value.
+
+    `agent:bot-*` looks like a pattern, and would mean the one agent of just this name.
+
+    Raises:
+        ScopeError: if a value holds `*` and more.
+    """
+    for name, value in scope.parts:
+        if WILDCARD in value and value != WILDCARD:
+            raise ScopeError(
+                f"{name} {value[:40]!r}: a * within a value stands for nothing; name one value, or "
+                "write * alone for all"
+            )
+    return scope
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who pays for one call: a value per dimension, free tags, and which values are trusted."""

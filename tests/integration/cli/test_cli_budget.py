@@ -10,12 +10,13 @@ import pytest
 
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.domain.budget import Mode
-from spendgate.domain.scope import Identity
+from spendgate.domain.scope import Identity, Scope
 
 Run = Callable[..., Any]
 """Runs one command, checks its exit code, and answers what it printed (see conftest.py)."""
 
 POLICY = Path(__file__).parents[3] / "budgets.yml"
+NOW = datetime(2026, 1, 15, tzinfo=UTC)
 SONNET, HAIKU = "databricks-claude-sonnet-4-5", "databricks-claude-haiku-4-5"
 
 
@@ -233,6 +234,31 @@ def test_a_paused_scope_is_refused_until_it_is_resumed(
     assert ledger.policies.policy().paused_scope(triage) is None
     told = run("resume", "agent:triage-bot", code=1)
     assert "agent:triage-bot isn't paused; nothing is" in told.err
+
+
+def test_a_star_within_a_value_makes_no_budget_and_no_pause(
+    run: Run, bot: str, ledger: SqliteLedger
+) -> None:
+    before = ledger.policies.policy()
+
+    for command in (
+        ("budget", "set", "bots", "--scope", "agent:bot-*", "--limit", "1"),
+        ("pause", "agent:bot-*"),
+        ("token", "revoke", "--scope", "agent:bot-*"),
+    ):
+        assert "a * within a value stands for nothing" in run(*command, code=2).err
+
+    assert ledger.policies.policy() == before
+
+
+def test_a_pause_of_a_star_within_a_value_that_was_taken_before_is_lifted(
+    run: Run, bot: str, ledger: SqliteLedger
+) -> None:
+    ledger.policies.pause(Scope.parse("agent:bot-*"), "of an earlier version", NOW)
+
+    run("resume", "agent:bot-*")
+
+    assert ledger.policies.pauses() == []
 
 
 def test_a_command_on_a_home_without_a_ledger_makes_none(run: Run, home: Path) -> None:

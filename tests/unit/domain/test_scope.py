@@ -10,6 +10,7 @@ from spendgate.domain.scope import (
     ScopeError,
     checked_dimension,
     checked_value,
+    checked_wildcards,
 )
 
 IDENTITY = Identity({"org": "acme", "user": "alice"}, {"cost_center": "4711"}, frozenset({"org"}))
@@ -158,3 +159,22 @@ def test_a_scope_names_an_identity_of_its_values_and_tags() -> None:
     scope = Scope.parse("user:alice,tag.cost_center:47%2C11")
 
     assert scope.identity == Identity({"user": "alice"}, {"cost_center": "47,11"})
+
+
+@pytest.mark.parametrize("text", ["all", "org:*,user:*", "org:acme,tag.app:*", "agent:bot"])
+def test_a_wildcard_that_is_the_whole_value_is_one(text: str) -> None:
+    assert checked_wildcards(Scope.parse(text)).text == text
+
+
+@pytest.mark.parametrize("value", ["bot-*", "*-bot", "**", "a*b", " *"])
+def test_a_star_within_a_value_of_a_rule_is_refused(value: str) -> None:
+    with pytest.raises(ScopeError, match=r"name one value, or write \* alone for all") as caught:
+        checked_wildcards(Scope.of({"org": "acme", "agent": value}))
+
+    assert str(caught.value).startswith(f"agent {value!r}: ")
+
+
+def test_a_caller_whose_name_holds_a_star_is_covered_by_all() -> None:
+    bound = Scope.parse("agent:*").match(Identity({"agent": "bot-*"}))
+
+    assert bound == Scope((("agent", "bot-*"),))
