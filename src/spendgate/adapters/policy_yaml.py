@@ -1,19 +1,28 @@
 """YAML as a policy file may use it: plain data, exact numbers, no tricks.
 
 Aliases are refused because a kilobyte of them can unfold into gigabytes; a key that stands twice is
-refused because YAML would quietly keep the last one.
+refused because YAML would quietly keep the last one. Only decimals are numbers: to YAML 1.1 `010`
+is 8, `0x10` 16 and `1:30` 90, which nobody means by a limit.
 """
 
+import re
 from collections.abc import Hashable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import yaml
 
 from spendgate.errors import PolicyError
 
 FILE_BYTES_MAX = 1_000_000
+
+_INTEGER, _FRACTION = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_DECIMALS = {
+    _INTEGER: re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z"),
+    _FRACTION: re.compile(r"[-+]?(?:0|[1-9][0-9_]*)?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?\Z"),
+}
+"""What is a number without quotes; all else is text, which a field reads or refuses by itself."""
 
 
 def read_yaml_file(path: Path) -> object:
@@ -55,7 +64,12 @@ def _read_text(path: Path) -> str:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """A SafeLoader without aliases, duplicate keys and binary fractions."""
+    """A SafeLoader without aliases, duplicate keys, binary fractions and numbers in disguise."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, form) for tag, form in resolvers if tag not in _DECIMALS]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = cast(
@@ -87,7 +101,12 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _exact_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal | str:
+def _exact_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
+    text = loader.construct_scalar(node)
+    return int(text.replace("_", "")) if _DECIMALS[_INTEGER].match(text) else text
+
+
+def _exact_fraction(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal | str:
     text = loader.construct_scalar(node)
     try:
         return Decimal(text.replace("_", ""))
@@ -95,4 +114,10 @@ def _exact_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal | s
         return text
 
 
-_PlainLoader.add_constructor("tag:yaml.org,2002:float", _exact_number)
+for _tag, _form in _DECIMALS.items():
+    _PlainLoader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType] untyped in PyYAML
+        _tag, _form, list("-+.0123456789")
+    )
+# An explicit `!!int 0x10` comes here too.
+_PlainLoader.add_constructor(_INTEGER, _exact_integer)
+_PlainLoader.add_constructor(_FRACTION, _exact_fraction)
