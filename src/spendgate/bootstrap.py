@@ -115,7 +115,7 @@ def build_admin(settings: Settings, ledger: StoredLedger) -> BudgetAdmin:
 def apply_policy(settings: Settings, ledger: StoredLedger) -> list[str]:
     """Bring the policy file into the ledger; return the budgets kept because people own them.
 
-    Without a file, a ledger that has no budget gets the one of the `BUDGET_*` settings.
+    Without a file, a ledger that never had a policy gets the budget of the `BUDGET_*` settings.
     """
     book = open_price_book(settings, ledger)  # also without a file: wrong prices stop the start
     if settings.budgets_file is not None:
@@ -124,8 +124,7 @@ def apply_policy(settings: Settings, ledger: StoredLedger) -> list[str]:
             _log.warning("%s: %s", settings.budgets_file.name, said)
         policies = ledger.policies.by("policy file", settings.budgets_file.name)
         return policies.import_policy(policy)
-    if not ledger.policies.policy().budgets:
-        ledger.policies.import_policy(default_policy(settings))
+    ledger.policies.import_default(default_policy(settings))
     return []
 
 

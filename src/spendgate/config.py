@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     secret of the workspace that holds the URL."""
 
     budgets_file: Path | None = None
-    """The policy file; None: the ledger's own rows, or the `BUDGET_*` default if it has none."""
+    """The policy file; None: the ledger's own rows, or the `BUDGET_*` default if it had none."""
 
     upstream_url: str | None = Field(
         default=None, validation_alias=_names("upstream_url", "DATABRICKS_BASE_URL")

@@ -160,6 +160,20 @@ class StoredPolicy:
             connection.execute(self._sql["put_meta"], ("defaults", encode_defaults(policy)))
         return sorted(owned & {budget.budget_id for budget in policy.budgets})
 
+    def import_default(self, policy: Policy) -> bool:
+        """Give a ledger that never had a policy this one; one that was emptied stays empty.
+
+        Returns whether it did.
+        """
+        with self._changing() as connection:
+            rows = connection.execute(self._sql["all_budgets"]).fetchall()
+            if rows or connection.execute(self._sql["had_policy"]).fetchall():
+                return False
+            for budget in policy.budgets:
+                self._put_budget(connection, budget)
+            connection.execute(self._sql["put_meta"], ("defaults", encode_defaults(policy)))
+        return True
+
     def put_budgets(self, budgets: Sequence[Budget]) -> None:
         """Insert or replace budgets, all or none."""
         with self._changing() as connection:

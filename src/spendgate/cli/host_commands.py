@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import apply_policy
 from spendgate.cli.console import note
 from spendgate.cli.options import Home, Ledger, opened_ledger, settings_from
@@ -103,6 +104,16 @@ def _settings(
         for budget_id in apply_policy(settings, opened):
             note(f"budget {budget_id!r} is kept as people set it; the file's row is not used")
         if settings.budgets_file is None:
-            count = len(opened.policies.policy().budgets)
-            note(f"no policy file: the ledger's own budgets hold ({count}), see `budget list`")
+            _note_own_budgets(opened)
     return settings
+
+
+def _note_own_budgets(ledger: StoredLedger) -> None:
+    count = len(ledger.policies.policy().budgets)
+    if count:
+        note(f"no policy file: the ledger's own budgets hold ({count}), see `budget list`")
+    else:
+        note(
+            "no policy file, and the ledger's own budgets were removed: no budget covers a call; "
+            "add one with `spendgate budget set`"
+        )

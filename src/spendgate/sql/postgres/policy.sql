@@ -10,6 +10,11 @@ SELECT value FROM meta WHERE key = %s
 -- name: put_meta
 INSERT INTO meta VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 
+-- name: had_policy
+SELECT 1
+WHERE EXISTS (SELECT 1 FROM meta WHERE key = 'defaults')
+   OR EXISTS (SELECT 1 FROM policy_change WHERE kind = 'budget')
+
 -- name: all_budgets
 SELECT budget_id, source, spec FROM budget ORDER BY budget_id
 
