@@ -7,6 +7,7 @@ and a command that only looks at an embedded ledger needs none of them.
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import TYPE_CHECKING
 import uuid_utils
 
 from spendgate.adapters.budget_admin import BudgetAdmin
-from spendgate.adapters.policy_source import default_policy, load_policy
+from spendgate.adapters.policy_source import default_budget, load_policy, names_default_budget
 from spendgate.adapters.price_book import load_price_book, parse_price_row
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.stored_ledger import StoredLedger
+from spendgate.adapters.stored_policy import DefaultBudget
 from spendgate.adapters.tokenizer_checks import uncounted
 from spendgate.adapters.tokenizer_file import counters_of
 from spendgate.adapters.unheld_folder import UnheldFolder
@@ -112,10 +114,21 @@ def build_admin(settings: Settings, ledger: StoredLedger) -> BudgetAdmin:
     return BudgetAdmin(ledger, lambda: open_price_book(settings, ledger), utc_now)
 
 
-def apply_policy(settings: Settings, ledger: StoredLedger) -> list[str]:
-    """Bring the policy file into the ledger; return the budgets kept because people own them.
+@dataclass(frozen=True, slots=True)
+class AppliedPolicy:
+    """What a start did: the file's budgets kept as people set them, or, without a file, what became
+    of the default budget."""
+
+    kept: tuple[str, ...] = ()
+    default: DefaultBudget | None = None
+
+
+def apply_policy(settings: Settings, ledger: StoredLedger) -> AppliedPolicy:
+    """Bring the policy file into the ledger.
 
     Without a file, a ledger that never had a policy gets the budget of the `BUDGET_*` settings.
+    While nobody changed it, a start that sets one of them brings it up to date; one that sets none
+    leaves it, or another process on the same ledger would undo what a host was told.
     """
     book = open_price_book(settings, ledger)  # also without a file: wrong prices stop the start
     if settings.budgets_file is not None:
@@ -123,9 +136,9 @@ def apply_policy(settings: Settings, ledger: StoredLedger) -> list[str]:
         if (said := uncounted(policy)) is not None:
             _log.warning("%s: %s", settings.budgets_file.name, said)
         policies = ledger.policies.by("policy file", settings.budgets_file.name)
-        return policies.import_policy(policy)
-    ledger.policies.import_default(default_policy(settings))
-    return []
+        return AppliedPolicy(tuple(policies.import_policy(policy)))
+    budget, may_change = default_budget(settings), names_default_budget(settings)
+    return AppliedPolicy(default=ledger.policies.import_default(budget, may_change=may_change))
 
 
 def build_gateway(

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from spendgate.adapters.policy_source import default_policy, load_policy
+from spendgate.adapters.policy_source import default_budget, load_policy
 from spendgate.adapters.policy_yaml import FILE_BYTES_MAX
 from spendgate.adapters.price_book import load_price_book
 from spendgate.config import Settings
@@ -386,7 +386,7 @@ def test_a_raise_and_its_budget_must_fit_a_ledger_together(tmp_path: Path) -> No
 def test_without_a_file_every_user_has_the_budget_of_the_settings() -> None:
     settings = Settings(budget_default_limit=Decimal("2.5"), budget_default_window="day")
 
-    (budget,) = default_policy(settings).budgets
+    budget = default_budget(settings)
 
     assert budget.scope.text == "user:*"
     assert budget.limit_nano == 2_500_000_000
@@ -395,4 +395,4 @@ def test_without_a_file_every_user_has_the_budget_of_the_settings() -> None:
 
 def test_settings_that_make_no_budget_are_named() -> None:
     with pytest.raises(PolicyError, match=r"BUDGET_DEFAULT_WINDOW.*: window: 'year'"):
-        default_policy(Settings(budget_default_window="year"))
+        default_budget(Settings(budget_default_window="year"))

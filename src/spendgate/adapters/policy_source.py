@@ -104,8 +104,13 @@ def read_policy(
     )
 
 
-def default_policy(settings: Settings) -> Policy:
-    """Return the policy without a file: one budget for each user, from the `BUDGET_*` settings.
+def names_default_budget(settings: Settings) -> bool:
+    """Tell whether any of the `BUDGET_*` settings was set, and not only left at its default."""
+    return any(name.startswith("budget_") for name in settings.model_fields_set)
+
+
+def default_budget(settings: Settings) -> Budget:
+    """Return the budget without a file, one for each user, from the `BUDGET_*` settings.
 
     Raises:
         PolicyError: names the setting that makes no budget.
@@ -119,7 +124,7 @@ def default_policy(settings: Settings) -> Policy:
         "hard_cap": settings.budget_hard_cap,
     }
     where = "settings BUDGET_DEFAULT_LIMIT, BUDGET_DEFAULT_WINDOW, BUDGET_SOFT_CAP, BUDGET_HARD_CAP"
-    return Policy(budgets=(parse_budget(row, where=where),))
+    return parse_budget(row, where=where)
 
 
 def unpriced_steps(

@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
 from spendgate.adapters.budget_codec import (
     decode_budget,
@@ -29,6 +30,16 @@ from spendgate.domain.revocation import Revocation, Revocations
 from spendgate.domain.scope import Scope
 
 SYNC_BASE = "sync_base"
+MADE_BUDGET = "made_budget"
+"""Where the default budget is kept as it was made from the settings."""
+
+
+class DefaultBudget(StrEnum):
+    """What a start without a policy file did to the budgets of its ledger."""
+
+    MADE = "made"
+    CHANGED = "changed"
+    KEPT = "kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +169,40 @@ class StoredPolicy:
                 if raised.raise_id not in owned_raises:
                     self._put_raise(connection, raised)
             connection.execute(self._sql["put_meta"], ("defaults", encode_defaults(policy)))
+            connection.execute(self._sql["remove_meta"], (MADE_BUDGET,))
         return sorted(owned & {budget.budget_id for budget in policy.budgets})
 
-    def import_default(self, policy: Policy) -> bool:
-        """Give a ledger that never had a policy this one; one that was emptied stays empty.
+    def import_default(self, budget: Budget, *, may_change: bool) -> DefaultBudget:
+        """Give a ledger that never had a policy this budget; one that was emptied stays empty.
 
-        Returns whether it did.
+        While that budget is all that the ledger has, and as it was made, another replaces it if it
+        `may_change`.
         """
         with self._changing() as connection:
             rows = connection.execute(self._sql["all_budgets"]).fetchall()
-            if rows or connection.execute(self._sql["had_policy"]).fetchall():
-                return False
-            for budget in policy.budgets:
-                self._put_budget(connection, budget)
-            connection.execute(self._sql["put_meta"], ("defaults", encode_defaults(policy)))
-        return True
+            if not rows and not connection.execute(self._sql["had_policy"]).fetchall():
+                defaults = encode_defaults(Policy())
+                connection.execute(self._sql["put_meta"], ("defaults", defaults))
+                done = DefaultBudget.MADE
+            elif may_change and self._is_as_made(connection, rows, budget):
+                done = DefaultBudget.CHANGED
+            else:
+                return DefaultBudget.KEPT
+            self._put_budget(connection, budget)
+            connection.execute(self._sql["put_meta"], (MADE_BUDGET, encode_budget(budget)))
+        return done
+
+    def _is_as_made(
+        self, connection: SqlConnection, rows: Sequence[Sequence[str]], budget: Budget
+    ) -> bool:
+        """Tell whether all there is is the default budget as it was made, and not this one."""
+        found = connection.execute(self._sql["get_meta"], (MADE_BUDGET,)).fetchone()
+        raises = connection.execute(self._sql["all_raises"]).fetchall()
+        if found is None or raises or len(rows) != 1:
+            return False
+        # Not as texts: a later version may write the same budget with more fields.
+        made = decode_budget(found[0])
+        return made == decode_budget(rows[0][2]) and made != budget
 
     def put_budgets(self, budgets: Sequence[Budget]) -> None:
         """Insert or replace budgets, all or none."""

@@ -5,11 +5,14 @@ from typing import Annotated
 
 import typer
 
-from spendgate.adapters.stored_ledger import StoredLedger
+from spendgate.adapters.budget_codec import usd_text
+from spendgate.adapters.policy_source import default_budget, names_default_budget
+from spendgate.adapters.stored_policy import DefaultBudget
 from spendgate.bootstrap import apply_policy
 from spendgate.cli.console import note
 from spendgate.cli.options import Home, Ledger, opened_ledger, settings_from
 from spendgate.config import Settings
+from spendgate.domain.budget import Budget
 
 Port = Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")]
 Upstream = Annotated[
@@ -101,17 +104,35 @@ def _settings(
     )
     # A wrong policy file is told now, not by each worker once MLflow has loaded.
     with opened_ledger(settings, may_create=True) as opened:
-        for budget_id in apply_policy(settings, opened):
+        applied = apply_policy(settings, opened)
+        for budget_id in applied.kept:
             note(f"budget {budget_id!r} is kept as people set it; the file's row is not used")
-        if settings.budgets_file is None:
-            _note_own_budgets(opened)
+        if applied.default is not None:
+            _note_own_budgets(settings, applied.default, opened.policies.policy().budgets)
     return settings
 
 
-def _note_own_budgets(ledger: StoredLedger) -> None:
-    count = len(ledger.policies.policy().budgets)
-    if count:
+def _note_own_budgets(settings: Settings, done: DefaultBudget, budgets: tuple[Budget, ...]) -> None:
+    default = default_budget(settings)
+    worth = f"{usd_text(default.limit_nano)} USD per {default.window.text} for each user"
+    if done is DefaultBudget.MADE:
+        note(
+            f"no policy file: made budget {default.budget_id!r}, {worth}; change it with "
+            f"`spendgate budget set {default.budget_id} --limit USD`, or give --budgets FILE"
+        )
+    elif done is DefaultBudget.CHANGED:
+        note(
+            f"no policy file: budget {default.budget_id!r} is now {worth}, as the settings "
+            "BUDGET_* say"
+        )
+    elif budgets:
+        count = len(budgets)
         note(f"no policy file: the ledger's own budgets hold ({count}), see `budget list`")
+        if names_default_budget(settings) and budgets != (default,):
+            note(
+                "the settings BUDGET_* are not used: they make the first budget of a ledger and "
+                "change it while nobody else did; use `spendgate budget set`"
+            )
     else:
         note(
             "no policy file, and the ledger's own budgets were removed: no budget covers a call; "

@@ -52,7 +52,7 @@ def restored(settings: Settings, unflushed_usd: str | None, forget: list[str]) -
         )
     with _ledger_to_fill(settings) as ledger:
         _refuse_used(ledger, settings)
-        kept = apply_policy(settings, ledger)
+        applied = apply_policy(settings, ledger)
         policy = ledger.policies.policy()
         rebuilt = _read(settings, policy, forget)
         unflushed = _unflushed(unflushed_usd, rebuilt, settings)
@@ -68,7 +68,7 @@ def restored(settings: Settings, unflushed_usd: str | None, forget: list[str]) -
         "sums_restored": len(rebuilt.replays) - rebuilt.holds,
         "unflushed_usd": format_usd(unflushed),
         "cuts": [_cut_as_json(policy, one) for one in plan.cuts],
-        "budgets_kept": kept,
+        "budgets_kept": list(applied.kept),
     }
 
 

@@ -61,3 +61,85 @@ def test_prices_and_pauses_alone_are_no_policy(run: Run, ledger: StoredLedger) -
     start(run)
 
     assert budget_ids(run) == ["default"]
+
+
+def default_of(run: Run) -> tuple[str, str]:
+    (budget,) = run("budget", "list", "--json").json
+    return budget["limit_usd"], budget["window"]
+
+
+def test_the_first_start_says_which_budget_it_made_and_how_to_change_it(run: Run) -> None:
+    told = start(run)
+
+    assert "no policy file: made budget 'default', 10 USD per month for each user" in told
+    assert "`spendgate budget set default --limit USD`" in told
+    assert "own budgets hold" not in told
+    assert "the ledger's own budgets hold (1)" in start(run)
+
+
+def test_other_settings_bring_the_default_budget_up_to_date(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(run)
+    monkeypatch.setenv("BUDGET_DEFAULT_LIMIT", "25")
+    monkeypatch.setenv("BUDGET_DEFAULT_WINDOW", "day")
+
+    told = start(run)
+
+    assert "budget 'default' is now 25 USD per day for each user" in told
+    assert default_of(run) == ("25", "day")
+    assert "the ledger's own budgets hold (1)" in start(run)
+    monkeypatch.setenv("BUDGET_DEFAULT_LIMIT", "2")
+    start(run)
+    assert default_of(run) == ("2", "day")
+
+
+def test_a_start_that_sets_none_of_them_leaves_the_default_budget(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUDGET_DEFAULT_LIMIT", "1")
+    start(run)
+    monkeypatch.delenv("BUDGET_DEFAULT_LIMIT")
+
+    Budgets(home=home).close()
+
+    assert default_of(run) == ("1", "month")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("budget", "set", "default", "--limit", "5"),
+        ("budget", "set", "bot", "--scope", "agent:bot", "--limit", "1", "--window", "day"),
+        ("budget", "raise", "default", "--amount", "1", "--reason", "launch"),
+    ],
+)
+def test_what_people_changed_is_left_and_the_settings_are_told_as_not_used(
+    run: Run, monkeypatch: pytest.MonkeyPatch, change: tuple[str, ...]
+) -> None:
+    start(run)
+    run(*change)
+    before = run("budget", "list", "--json").json
+    monkeypatch.setenv("BUDGET_DEFAULT_LIMIT", "25")
+
+    told = start(run)
+
+    assert run("budget", "list", "--json").json == before
+    assert "the settings BUDGET_* are not used" in told
+
+
+def test_a_file_s_budget_is_no_default_budget(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(run)
+    file = tmp_path / "same.yml"
+    file.write_text(
+        'budgets: [{id: default, scope: {user: "*"}, limit_usd: 10, window: month}]',
+        encoding="utf-8",
+    )
+    run("budget", "import", str(file))
+    monkeypatch.setenv("BUDGET_DEFAULT_LIMIT", "25")
+
+    start(run)
+
+    assert default_of(run) == ("10", "month")
