@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import uuid_utils
 
 from spendgate.adapters.budget_admin import BudgetAdmin
+from spendgate.adapters.policy_import import NOTHING_IMPORTED, PolicyImport, import_policy
 from spendgate.adapters.policy_source import default_budget, load_policy, names_default_budget
 from spendgate.adapters.price_book import load_price_book, parse_price_row
 from spendgate.adapters.sqlite_ledger import SqliteLedger
@@ -116,10 +117,9 @@ def build_admin(settings: Settings, ledger: StoredLedger) -> BudgetAdmin:
 
 @dataclass(frozen=True, slots=True)
 class AppliedPolicy:
-    """What a start did: the file's budgets kept as people set them, or, without a file, what became
-    of the default budget."""
+    """What a start did: what the file changed, or, without one, what became of the default."""
 
-    kept: tuple[str, ...] = ()
+    imported: PolicyImport = NOTHING_IMPORTED
     default: DefaultBudget | None = None
 
 
@@ -136,7 +136,7 @@ def apply_policy(settings: Settings, ledger: StoredLedger) -> AppliedPolicy:
         if (said := uncounted(policy)) is not None:
             _log.warning("%s: %s", settings.budgets_file.name, said)
         policies = ledger.policies.by("policy file", settings.budgets_file.name)
-        return AppliedPolicy(tuple(policies.import_policy(policy)))
+        return AppliedPolicy(import_policy(policies, policy))
     budget, may_change = default_budget(settings), names_default_budget(settings)
     return AppliedPolicy(default=ledger.policies.import_default(budget, may_change=may_change))
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from spendgate.adapters.plain_data import as_mapping
+from spendgate.adapters.policy_import import PolicyImport, import_policy
 from spendgate.adapters.policy_source import load_policy, unpriced_steps
 from spendgate.adapters.profile_import import import_profiles
 from spendgate.adapters.stored_ledger import StoredLedger
@@ -46,13 +47,21 @@ def import_budgets(
 
 def _import_policy(file: Path, ledger: StoredLedger, book: PriceBook) -> None:
     policy = load_policy(file, book=book, at=utc_now())
-    kept = ledger.policies.by(system_user()).import_policy(policy)
+    imported = import_policy(ledger.policies.by(system_user()), policy)
+    kept = imported.kept
     counted = f"{len(policy.budgets) - len(kept)} budgets, {len(policy.raises)} raises"
     say(f"{file.name}: {counted} now as the file says; {SEEN_AT_ONCE}")
     if (uncounted_models := uncounted(policy)) is not None:
         note(uncounted_models)
     for budget_id in kept:
         note(f"budget {budget_id!r} is kept as people set it; remove it to let the file's row in")
+    note_changes(imported, file)
+
+
+def note_changes(imported: PolicyImport, file: Path) -> None:
+    """Note which budgets a file removed and changed."""
+    for said in (*imported.losses(file.name), *imported.changes(file.name)):
+        note(said)
 
 
 def _import_profiles(file: Path, ledger: StoredLedger, book: PriceBook) -> None:

@@ -9,6 +9,7 @@ from spendgate.adapters.budget_codec import usd_text
 from spendgate.adapters.policy_source import default_budget, names_default_budget
 from spendgate.adapters.stored_policy import DefaultBudget
 from spendgate.bootstrap import apply_policy
+from spendgate.cli.budget_import import note_changes
 from spendgate.cli.console import note
 from spendgate.cli.options import Home, Ledger, opened_ledger, settings_from
 from spendgate.config import Settings
@@ -105,8 +106,10 @@ def _settings(
     # A wrong policy file is told now, not by each worker once MLflow has loaded.
     with opened_ledger(settings, may_create=True) as opened:
         applied = apply_policy(settings, opened)
-        for budget_id in applied.kept:
+        for budget_id in applied.imported.kept:
             note(f"budget {budget_id!r} is kept as people set it; the file's row is not used")
+        if settings.budgets_file is not None:
+            note_changes(applied.imported, settings.budgets_file)
         if applied.default is not None:
             _note_own_budgets(settings, applied.default, opened.policies.policy().budgets)
     return settings

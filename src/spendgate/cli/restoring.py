@@ -68,7 +68,7 @@ def restored(settings: Settings, unflushed_usd: str | None, forget: list[str]) -
         "sums_restored": len(rebuilt.replays) - rebuilt.holds,
         "unflushed_usd": format_usd(unflushed),
         "cuts": [_cut_as_json(policy, one) for one in plan.cuts],
-        "budgets_kept": list(applied.kept),
+        "budgets_kept": list(applied.imported.kept),
     }
 
 

@@ -1,6 +1,7 @@
 """Budgets for agents in process: the same gate, ledger and policy as the hosts have."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,8 @@ from spendgate.gateway.wire import CHAT, Host
 from spendgate.library.step import Step, in_thread, refused
 from spendgate.library.watch import BudgetEvent, Moment, Watch
 from spendgate.running_host import RunningHost
+
+_log = logging.getLogger(__name__)
 
 THREADS = 16
 """Threads that hold and settle money, and make enforced calls, for tasks of an event loop."""
@@ -48,10 +51,13 @@ class Budgets:
         settings = (settings or Settings()).model_copy(update=given)
         self._host = RunningHost(settings, _AgentItself())
         try:
-            apply_policy(settings, self._host.ledger)
+            applied = apply_policy(settings, self._host.ledger)
         except BaseException:
             self._host.close()
             raise
+        if settings.budgets_file is not None:
+            for said in applied.imported.losses(settings.budgets_file.name):
+                _log.warning("%s", said)
         self._watch = Watch(self._thresholds_of)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="spendgate-library")
         self._host.start()

@@ -1,0 +1,52 @@
+"""What the import of a policy file did to the budgets that were there: whoever opens a ledger with
+another file should hear which limits are gone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from spendgate.adapters.budget_admin import NAMES_SHOWN_MAX
+from spendgate.adapters.stored_policy import StoredPolicy
+from spendgate.domain.budget import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyImport:
+    """Budgets by id: kept as people set them, removed, and changed by the file."""
+
+    kept: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+    def losses(self, file_name: str) -> Iterator[str]:
+        """Say which budgets were removed, if any."""
+        if self.removed:
+            yield f"budgets removed, which {file_name} does not have: {_named(self.removed)}"
+
+    def changes(self, file_name: str) -> Iterator[str]:
+        """Say which budgets were changed, if any."""
+        if self.changed:
+            yield f"budgets changed to what {file_name} says: {_named(self.changed)}"
+
+
+NOTHING_IMPORTED = PolicyImport()
+
+
+def import_policy(policies: StoredPolicy, policy: Policy) -> PolicyImport:
+    """Replace the rows that the file owns, and tell what that did."""
+    before = {one.budget_id: one for one in policies.policy().budgets}
+    kept = policies.import_policy(policy)
+    listed = {one.budget_id: one for one in policy.budgets}
+    own = {name: one for name, one in before.items() if name not in kept and one.source == "file"}
+    return PolicyImport(
+        tuple(kept),
+        tuple(sorted(name for name in own if name not in listed)),
+        tuple(sorted(name for name, one in own.items() if listed.get(name, one) != one)),
+    )
+
+
+def _named(budget_ids: tuple[str, ...]) -> str:
+    """Return the first ids, and how many more there are."""
+    more = len(budget_ids) - NAMES_SHOWN_MAX
+    shown = ", ".join(map(repr, budget_ids[:NAMES_SHOWN_MAX]))
+    return f"{shown} and {more} more" if more > 0 else shown
