@@ -53,10 +53,13 @@ def test_calls_of_an_outage_are_answered_or_refused_as_their_budgets_say_and_all
 
     answers = [app.chat({"user": f"u-{number}"}) for number in range(5)]
     refused = app.chat({"user": "u", "agent": "a"})
+    probes = [httpx.get(f"{app.url}{path}") for path in ("/health", "/ready")]
 
     assert [one.status_code for one in answers] == [200] * 5
     assert {one.json()["spend"]["ledger"] for one in answers} == {"unavailable"}
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "ledger_unavailable")
+    assert [one.status_code for one in probes] == [200, 503]
+    assert probes[1].json() == {"status": "unavailable", "error": "ledger_unavailable"}
 
     server.start()
     expected = {
@@ -68,4 +71,5 @@ def test_calls_of_an_outage_are_answered_or_refused_as_their_budgets_say_and_all
         time.sleep(0.1)
     assert spent_nano(server) == expected
     assert '"ledger"' not in app.chat({"user": "u"}).text
+    assert httpx.get(f"{app.url}/ready").json() == {"status": "ready"}
     app.cli("audit")

@@ -23,6 +23,7 @@ from spendgate.app.model_calls import Form, Gate, ModelCalls, as_it_is
 from spendgate.app.model_list import model_list, model_object
 from spendgate.app.openapi import openapi_document
 from spendgate.app.own_requests import OwnRequests, TokenReader
+from spendgate.app.readiness import Readiness
 from spendgate.app.recipe_form import recipe_reply
 from spendgate.app.request_routes import REQUESTS, RequestRoutes
 from spendgate.app.token_route import PATH as NARROW_PATH
@@ -53,7 +54,8 @@ API_HEALTH = "/api/health"
 """The recipes' form of `/health`."""
 
 _MESSAGES = {
-    404: f"there is no such path; POST {', '.join(MODEL_CALLS)}, {HOLDS}, GET /v1/models, /health",
+    404: f"there is no such path; POST {', '.join(MODEL_CALLS)}, {HOLDS}, "
+    "GET /v1/models, /health, /ready",
     405: "this path takes another method",
 }
 
@@ -93,6 +95,10 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
 def create_app() -> ASGIApp:
     """Make one worker's app from the environment."""
     settings = Settings()
+
+    def ask_ledger() -> int:
+        return WORKER.running().ledger.policies.version()
+
     app = routes(
         WORKER.on_event_loop,
         body_bytes_max=settings.body_bytes_max,
@@ -101,6 +107,7 @@ def create_app() -> ASGIApp:
         admin_token=settings.admin_token,
         platform_header=settings.platform_header,
         narrower=WORKER.narrowing,
+        ready=Readiness(ask_ledger),
         live=LivePage(lambda: WORKER.running().ledger, utc_now),
         webhooks=WebhookRoutes(WebhookKeys.of(settings), lambda: WORKER.running().ledger, utc_now),
         administration=lambda: Administration.of(settings, WORKER.running()),
@@ -128,6 +135,7 @@ def routes(
     admin_token: SecretStr | None,
     platform_header: str | None,
     narrower: Callable[[], SpendTokens],
+    ready: Readiness | None = None,
     live: LivePage | None = None,
     webhooks: WebhookRoutes | None = None,
     administration: Callable[[], Administration],
@@ -166,7 +174,7 @@ def routes(
             Route("/health", _health, methods=["GET"]),
             Route(API_HEALTH, _api_health, methods=["GET"]),
             Route("/openapi.json", openapi, methods=["GET"]),
-            *(route for one in (live, webhooks) if one is not None for route in one.routes()),
+            *(one for own in (ready, live, webhooks) if own is not None for one in own.routes()),
         ]
     )
     guarded = AdminGuard(

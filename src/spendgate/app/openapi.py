@@ -59,6 +59,7 @@ def openapi_document() -> dict[str, object]:
             **webhook_paths(),
             "/api/health": {"get": _look("Whether this process answers", _object("Health"))},
             "/health": {"get": _look("Whether this process answers", _object("Status"))},
+            "/ready": {"get": _ready()},
             "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": _look("This document", _object("Document"))},
         },
@@ -79,6 +80,7 @@ def _components() -> dict[str, object]:
             "Rows": {"type": "array", "items": _ANY},
             "Model": _ANY,
             "Status": {"type": "object", "properties": {"status": {"const": "ok"}}},
+            "Readiness": _readiness(),
             "Document": _ANY,
             **HOLD_SCHEMAS,
             **WEBHOOK_SCHEMAS,
@@ -151,6 +153,22 @@ def _health() -> dict[str, object]:
     times = {"type": "string", "format": "date-time"}
     properties = {"status": {"const": "ok"}, "timestamp": times}
     return {"type": "object", "required": ["status", "timestamp"], "properties": properties}
+
+
+def _ready() -> dict[str, object]:
+    away = _response("The ledger doesn't answer: calls would be refused.", "Readiness")
+    return {
+        "summary": "Whether calls may be sent to this process",
+        "responses": {"200": _object("Readiness"), "503": away},
+    }
+
+
+def _readiness() -> dict[str, object]:
+    properties = {
+        "status": {"enum": ["ready", "unavailable"]},
+        "error": {"const": "ledger_unavailable"},
+    }
+    return {"type": "object", "required": ["status"], "properties": properties}
 
 
 def _narrowed_token() -> dict[str, object]:
