@@ -9,6 +9,7 @@ import httpx
 import pytest
 from tests.contract.running_app import App, running
 
+from spendgate.app.readiness import REMEMBERED_SECONDS
 from spendgate.prove.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.server
@@ -71,5 +72,6 @@ def test_calls_of_an_outage_are_answered_or_refused_as_their_budgets_say_and_all
         time.sleep(0.1)
     assert spent_nano(server) == expected
     assert '"ledger"' not in app.chat({"user": "u"}).text
+    time.sleep(REMEMBERED_SECONDS)
     assert httpx.get(f"{app.url}/ready").json() == {"status": "ready"}
     app.cli("audit")
