@@ -74,6 +74,8 @@ def explain(
     own = vouched(own, build_minter(settings) if scopes else None, utc_now())
     if model is not None:
         own["model"] = model
+    if own.get("model") is None and request.get("model") is None:
+        raise InvalidRequestError("no model is named; give --model, or model in the --body")
     request["custom_inputs"] = own
     with opened_ledger(settings) as opened:
         reachable = settings.model_copy(update={"upstream_url": settings.upstream_url or NOBODY})

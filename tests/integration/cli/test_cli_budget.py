@@ -304,6 +304,16 @@ def test_explain_reads_a_request_and_vouches_for_its_flags_with_the_key(
     assert explained["trusted"] == ["agent", "tag.centre"]
 
 
+def test_explain_without_a_model_names_its_own_flag(run: Run, bot: str, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    body.write_text(json.dumps({"messages": [{"role": "user", "content": "hi"}]}))
+
+    for flags in ((), ("--body", str(body))):
+        told = run("budget", "explain", "--agent", "triage-bot", *flags, code=1)
+
+        assert told.err == "error: no model is named; give --model, or model in the --body\n"
+
+
 @pytest.mark.parametrize(
     ("text", "problem"), [("{", "is not JSON"), ("[]", "must be a JSON object")]
 )
