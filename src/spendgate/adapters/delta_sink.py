@@ -70,7 +70,10 @@ class DeltaSink:
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = (self._folder / "flush.lock").open("a")
         except OSError as error:
-            raise SinkUnavailableError(f"can't lock the sink: {error.strerror}") from error
+            raise SinkUnavailableError(
+                f"can't lock the sink in {self._folder}: {error.strerror}; "
+                "give another home with --home or SPENDGATE_HOME"
+            ) from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
