@@ -89,6 +89,14 @@ def has_ledger(settings: Settings) -> bool:
     return not settings.is_embedded or file.exists()
 
 
+def no_ledger(settings: Settings) -> HostError:
+    """Return the error of a command or a job that needs a ledger where there is none."""
+    return HostError(
+        f"there is no ledger at {shown_ledger(settings)}; give --home or --ledger, or start "
+        "with `spendgate budget import` or `spendgate serve`"
+    )
+
+
 def shown_ledger(settings: Settings) -> str:
     """Return the ledger's URL without anything that may be secret."""
     if settings.is_embedded:

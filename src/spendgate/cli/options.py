@@ -13,7 +13,7 @@ import typer
 from pydantic import ValidationError
 
 from spendgate.adapters.stored_ledger import StoredLedger
-from spendgate.bootstrap import has_ledger, open_ledger
+from spendgate.bootstrap import has_ledger, no_ledger, open_ledger
 from spendgate.config import Settings
 from spendgate.domain.scope import Scope, ScopeError, checked_wildcards
 from spendgate.errors import HostError
@@ -60,10 +60,7 @@ def opened_ledger(settings: Settings, *, may_create: bool = False) -> Generator[
         HostError: if there is none yet and the command has nothing to write to it.
     """
     if not may_create and not has_ledger(settings):
-        raise HostError(
-            f"there is no ledger at {settings.ledger_location}; give --home or --ledger, or start "
-            "with `spendgate budget import` or `spendgate serve`"
-        )
+        raise no_ledger(settings)
     ledger = open_ledger(settings)
     try:
         yield ledger

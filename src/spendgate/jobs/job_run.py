@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spendgate.adapters.stored_ledger import StoredLedger
-from spendgate.bootstrap import has_ledger, open_ledger, shown_ledger
+from spendgate.bootstrap import has_ledger, no_ledger, open_ledger
 from spendgate.config import Settings
 from spendgate.errors import HostError
 
@@ -90,9 +90,7 @@ class JobRun:
             LedgerUnavailableError: if it doesn't answer.
         """
         if not has_ledger(self.settings):
-            raise HostError(
-                f"there is no ledger at {shown_ledger(self.settings)}; give --home or --ledger"
-            )
+            raise no_ledger(self.settings)
         ledger = open_ledger(self.settings)
         try:
             yield ledger

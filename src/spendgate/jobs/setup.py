@@ -6,11 +6,13 @@ Every step looks first and changes only what differs, so that it can be run at e
 # pyright: reportUnknownMemberType=false
 # spark.sql takes arguments of any type.
 
+import shlex
 from collections.abc import Callable, Sequence
 
 from pyspark.sql import SparkSession
 
 from spendgate.bootstrap import has_ledger
+from spendgate.config import Settings
 from spendgate.domain.table_list import ALL_TABLES
 from spendgate.errors import LedgerUnavailableError
 from spendgate.jobs.job_run import JobRun, Report
@@ -24,15 +26,16 @@ SetupCheck = Callable[[SparkSession, JobRun], Sequence[str]]
 def run(run: JobRun, checks: Sequence[SetupCheck] = ()) -> Report:
     """Make what is missing, then check the rest; twice is as good as once.
 
-    Budgets and prices come from policy file and price book by way of the ledger; where it can't be
-    reached, `sync_policies` brings them in later.
+    Budgets and prices come from policy file and price book by way of the ledger. Where there is
+    none yet, the report says what makes one; where it can't be reached, `sync_policies` brings
+    them in later.
     """
     spark = run.spark()
     report: dict[str, object] = {"job": "setup", **make_tables(spark, run.space)}
     problems = [str(one) for one in _listed(report.pop("problems"))]
     problems += [problem for check in checks for problem in check(spark, run)]
     if not has_ledger(run.settings):
-        report["seeds"] = "there is no ledger yet: sync_policies brings budgets and prices in"
+        report["seeds"] = no_ledger_note(run.settings)
     else:
         try:
             with run.opened_ledger() as ledger:
@@ -42,6 +45,13 @@ def run(run: JobRun, checks: Sequence[SetupCheck] = ()) -> Report:
         except LedgerUnavailableError as error:
             problems.append(f"budgets and prices aren't seeded, run sync_policies: {error}")
     return {**report, "problems": problems}
+
+
+def no_ledger_note(settings: Settings) -> str:
+    """Say how budgets and prices come in where no ledger is yet."""
+    home = shlex.quote(str(settings.home))
+    made = f"make one with `spendgate budget import FILE --home {home}`"
+    return f"there is no ledger yet: {made}, then run setup again"
 
 
 def make_tables(spark: SparkSession, space: TableSpace) -> dict[str, object]:

@@ -1,6 +1,8 @@
 """`spendgate-job`, the wheel's entry point: arguments, report, and how it ends."""
 
 import json
+import re
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from deltalake import write_deltalake
 
 from spendgate.adapters.event_rows import event_table
 from spendgate.bootstrap import open_ledger
+from spendgate.cli import main as command_line
 from spendgate.config import Settings
 from spendgate.domain.retention import FILES_MIN
 from spendgate.errors import HostError, JobFailedError
@@ -16,6 +19,7 @@ from spendgate.jobs import job_list
 from spendgate.jobs.entry import main
 from spendgate.jobs.job_list import Job
 from spendgate.jobs.job_run import JobRun, Report
+from spendgate.jobs.setup import no_ledger_note
 
 
 @pytest.fixture
@@ -103,8 +107,23 @@ def test_wrong_arguments_are_named(
 
 
 def test_a_home_without_a_ledger_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="there is no ledger at sqlite:///"):
+    with pytest.raises(HostError, match="there is no ledger at sqlite:///") as told:
         main(["drain", "--home", str(tmp_path)])
+    assert str(told.value).endswith("or start with `spendgate budget import` or `spendgate serve`")
+
+
+def test_the_way_out_of_a_setup_without_a_ledger_makes_one(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "a home")
+    found = re.search("`(.*)`", no_ledger_note(settings))
+    assert found is not None
+    policy = Path(__file__).parents[3] / "budgets.yml"
+
+    with pytest.raises(SystemExit) as ended:
+        command_line(shlex.split(found[1].replace("FILE", shlex.quote(str(policy))))[1:])
+
+    assert ended.value.code == 0
+    with JobRun(settings, datetime(2026, 3, 10, tzinfo=UTC)).opened_ledger() as ledger:
+        assert ledger.policies.policy().budgets
 
 
 def test_a_catalog_without_a_volume_has_no_place_for_checkpoints(tmp_path: Path) -> None:
