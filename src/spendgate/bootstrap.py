@@ -301,6 +301,12 @@ def build_caller(settings: Settings) -> Callable[[], Mapping[str, str]] | None:
     return DatabricksCaller(timeout_seconds=settings.caller_timeout_seconds)
 
 
+def hosts_deliver(settings: Settings) -> bool:
+    """Tell whether hosts deliver the outbox; with a shared ledger a job does."""
+    chosen = settings.host_flushes
+    return settings.is_embedded if chosen is None else chosen
+
+
 def drain_outbox(
     ledger: StoredLedger, settings: Settings, sink: "DeltaSink | None" = None
 ) -> FlushReport | None:

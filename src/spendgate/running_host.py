@@ -16,6 +16,7 @@ from spendgate.bootstrap import (
     build_minter,
     build_verifier,
     drain_outbox,
+    hosts_deliver,
     open_async_pools,
     open_async_upstream,
     open_ledger,
@@ -176,8 +177,7 @@ class RunningHost:
     @property
     def _flushes(self) -> bool:
         """Whether this host delivers the outbox; with a shared ledger a job does."""
-        chosen = self._settings.host_flushes
-        return self._settings.is_embedded if chosen is None else chosen
+        return hosts_deliver(self._settings)
 
     def _sweep(self) -> None:
         self.ledger.sweep(utc_now())

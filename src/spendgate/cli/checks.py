@@ -17,7 +17,7 @@ from spendgate.adapters.stored_exposure import Exposure
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.adapters.tokenizer_checks import uncounted, unusable
 from spendgate.adapters.unheld_folder import UnheldFolder
-from spendgate.bootstrap import open_price_book, shown_ledger, utc_now
+from spendgate.bootstrap import hosts_deliver, open_price_book, shown_ledger, utc_now
 from spendgate.cli.options import opened_ledger
 from spendgate.config import Settings
 from spendgate.domain.budget import CUT
@@ -194,7 +194,8 @@ def _ledger_checks(settings: Settings) -> list[Check]:
                 "balances": exposure.balances,
             }
             found.append(Check("ledger", Status.OK, detail, figures=figures))
-            found += [_policy(ledger), _prices(settings, ledger), _holds(exposure), _outbox(ledger)]
+            found += [_policy(ledger), _prices(settings, ledger), _holds(exposure)]
+            found.append(_outbox(settings, ledger))
             found += [*_unheld(settings), *_tokenizers(ledger), *_named_upstreams(settings, ledger)]
             found += _deliveries(ledger)
     except HostError as error:
@@ -298,7 +299,7 @@ def _holds(exposure: Exposure) -> Check:
     return Check("holds", Status.WARN, detail, way_out, figures)
 
 
-def _outbox(ledger: StoredLedger) -> Check:
+def _outbox(settings: Settings, ledger: StoredLedger) -> Check:
     state = ledger.outbox.state()
     if state.oldest_at is None:
         figures = {"waiting_events": 0, "oldest_s": None}
@@ -306,7 +307,9 @@ def _outbox(ledger: StoredLedger) -> Check:
     age = round((utc_now() - state.oldest_at).total_seconds())
     figures = {"waiting_events": state.waiting_events, "oldest_s": age}
     detail = f"{state.waiting_events} events wait, the oldest for {age} s"
-    way_out = "start a host, or `spendgate job drain`; nothing is lost"
+    way_out = "run `spendgate job drain`, hosts don't deliver; nothing is lost"
+    if hosts_deliver(settings):
+        way_out = "start a host, or `spendgate job drain`; nothing is lost"
     if age > OUTBOX_SECONDS_FAIL:
         return Check("outbox", Status.FAIL, detail, way_out, figures)
     status = Status.WARN if age > OUTBOX_SECONDS_WARN else Status.OK
@@ -335,6 +338,7 @@ def _tables(settings: Settings) -> Check:
 
     names = table_names(settings.delta_folder)
     if not names:
-        way_out = "made by the first flush of a host"
+        first = "flush of a host" if hosts_deliver(settings) else "`spendgate job drain`"
+        way_out = f"made by the first {first}"
         return Check("delta tables", Status.WARN, f"none in {settings.delta_folder}", way_out)
     return Check("delta tables", Status.OK, ", ".join(names))
