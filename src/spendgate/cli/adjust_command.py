@@ -158,6 +158,10 @@ def adjust(
 
 
 def _check_form(asked: _Asked) -> None:
+    if asked.credit is not None and asked.charge is not None:
+        raise typer.BadParameter("give --credit or --charge, not both")
+    if asked.to is not None and asked.cost_usd is not None:
+        raise typer.BadParameter("give --to or --cost-usd, not both")
     is_hold = asked.hold is not None
     forms = [asked.credit, asked.charge, asked.to, asked.cost_usd]
     if sum(one is not None for one in forms) != 1 or is_hold != bool(asked.to or asked.cost_usd):
@@ -181,7 +185,7 @@ def _change(ledger: StoredLedger, asked: _Asked, now: datetime) -> _Change:
     claims = () if known is None else claims_of_facts(policy, known.facts)
     if asked.cost_usd is not None:
         return _Change(Repricing(asked.hold, _amount(asked.cost_usd, "--cost-usd", 0)), claims)
-    to = parse_scope(asked.to or "")
+    to = parse_scope(asked.to or "", "--to")
     if known is None:  # nothing to build on; the ledger says so
         return _Change(Repricing(asked.hold, 0), ())
     change, new = transfer(policy, asked.hold, known, to)
@@ -191,10 +195,10 @@ def _change(ledger: StoredLedger, asked: _Asked, now: datetime) -> _Change:
 
 def _booked(ledger: StoredLedger, asked: _Asked, now: datetime) -> _Change:
     policy = ledger.policies.policy()
-    at = now if asked.at is None else parse_start(asked.at, now)
+    at = now if asked.at is None else parse_start(asked.at, now, "--at")
     if at > now:
         raise typer.BadParameter(f"{at.isoformat()} is yet to come", param_hint="--at")
-    payer = None if asked.scope is None else parse_scope(asked.scope)
+    payer = None if asked.scope is None else parse_scope(asked.scope, "--scope")
     if asked.budget is not None:
         claim, payer = claim_of_budget(policy, asked.budget, payer, at)
         claims = (claim,)

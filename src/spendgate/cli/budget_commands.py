@@ -107,7 +107,7 @@ def set_budget(
 ) -> None:
     """Add a budget, or change the named fields of one; the row is then owned by people."""
     named: dict[str, object] = {
-        "scope": None if scope is None else dict(parse_rule_scope(scope).parts),
+        "scope": None if scope is None else dict(parse_rule_scope(scope, "--scope").parts),
         "limit_usd": limit,
         "window": window,
         "tz": tz,
@@ -145,9 +145,9 @@ def raise_budget(
     if expires_at is not None and lasting is not None:
         raise typer.BadParameter("give --expires-at or --for, not both")
     now = utc_now().replace(microsecond=0)
-    end = None if expires_at is None else parse_instant(expires_at)
+    end = None if expires_at is None else parse_instant(expires_at, "--expires-at")
     if lasting is not None:
-        end = now + parse_duration(lasting)
+        end = now + parse_duration(lasting, "--for")
     if end is not None and end <= now:
         raise typer.BadParameter(f"{end.isoformat()} is past", param_hint="--expires-at")
     row: dict[str, object] = {

@@ -89,7 +89,7 @@ def render(
     if not settings.delta_folder.is_dir():
         note(f"there are no tables in {settings.delta_folder} yet: the report will be empty")
     now = utc_now()
-    period = None if since is None else (parse_start(since, now).date(), now.date())
+    period = None if since is None else (parse_start(since, now, "--since").date(), now.date())
     out.parent.mkdir(parents=True, exist_ok=True)
     text = report_html(document, settings.delta_folder, now, period)
     out.write_text(text, encoding="utf-8")

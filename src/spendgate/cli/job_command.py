@@ -54,10 +54,10 @@ def run_job(
         raise typer.BadParameter(f"there is no job {name!r}; there are: {', '.join(JOBS)}")
     run = JobRun(
         settings_from(home, ledger, budgets_file=budgets),
-        utc_now() if as_of is None else parse_instant(as_of),
+        utc_now() if as_of is None else parse_instant(as_of, "--as-of"),
         rebuild=rebuild,
-        since=None if since is None else parse_instant(since),
-        until=None if until is None else parse_instant(until),
+        since=None if since is None else parse_instant(since, "--since"),
+        until=None if until is None else parse_instant(until, "--until"),
         out=out,
         bill=bill,
     )

@@ -68,45 +68,46 @@ def opened_ledger(settings: Settings, *, may_create: bool = False) -> Generator[
         ledger.close()
 
 
-def parse_scope(text: str) -> Scope:
-    """Read a scope flag; a wrong one is wrong usage."""
+def parse_scope(text: str, flag: str) -> Scope:
+    """Read a scope; a wrong one is wrong usage of the flag."""
     try:
         return Scope.parse(text)
     except ScopeError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(str(error), param_hint=flag) from None
 
 
-def parse_rule_scope(text: str) -> Scope:
+def parse_rule_scope(text: str, flag: str) -> Scope:
     """Read the scope of a rule: unlike a payer's value, a `*` in it must be a whole value."""
     try:
         return checked_wildcards(Scope.parse(text))
     except ScopeError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(str(error), param_hint=flag) from None
 
 
-def parse_instant(text: str) -> datetime:
+def parse_instant(text: str, flag: str) -> datetime:
     """Read an ISO date or time; without a zone it is UTC."""
     try:
         read = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no time; write 2030-01-31T00:00:00Z") from None
+        message = f"{text!r} is no time; write 2030-01-31T00:00:00Z"
+        raise typer.BadParameter(message, param_hint=flag) from None
     return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def parse_duration(text: str) -> timedelta:
+def parse_duration(text: str, flag: str) -> timedelta:
     """Read a duration such as `90s`, `30m`, `24h`, `7d` or `2w`."""
     match = _DURATION.fullmatch(text)
     seconds = 0 if match is None else int(match[1]) * _SECONDS[match[2]]
     if not 0 < seconds <= DURATION_SECONDS_MAX:
-        raise typer.BadParameter(
-            f"{text!r} is no duration up to ten years; write it like 24h or 7d"
-        )
+        message = f"{text!r} is no duration up to ten years; write it like 24h or 7d"
+        raise typer.BadParameter(message, param_hint=flag)
     return timedelta(seconds=seconds)
 
 
-def parse_start(text: str, now: datetime) -> datetime:
+def parse_start(text: str, now: datetime, flag: str) -> datetime:
     """Read when something starts: a date, a time, or how long ago, such as `7d`."""
-    return now - parse_duration(text) if _DURATION.fullmatch(text) else parse_instant(text)
+    is_ago = _DURATION.fullmatch(text) is not None
+    return now - parse_duration(text, flag) if is_ago else parse_instant(text, flag)
 
 
 def system_user() -> str:

@@ -96,7 +96,7 @@ def set_price(
         raise typer.BadParameter("a chat model needs --output", param_hint="--output")
     usd = _given(input_, output, cache_read, cache_write)
     dbu = _given(dbu_input, dbu_output, dbu_cache_read, dbu_cache_write)
-    start = utc_now() if effective_from is None else parse_instant(effective_from)
+    start = utc_now() if effective_from is None else parse_instant(effective_from, "--from")
     settings = settings_from(home, ledger)
     with opened_ledger(settings, may_create=True) as opened:
         book = open_price_book(settings, opened)

@@ -51,8 +51,8 @@ def replay(
     with opened_ledger(settings) if has_ledger(settings) else nullcontext() as opened:
         book = open_price_book(settings, opened)
     candidate = load_policy(policy, book=book, at=now)
-    start = None if since is None else parse_start(since, now)
-    end = None if until is None else parse_start(until, now)
+    start = None if since is None else parse_start(since, now, "--since")
+    end = None if until is None else parse_start(until, now, "--until")
     if start is not None and end is not None and start >= end:
         raise typer.BadParameter("--since must be before --until", param_hint="--since")
     trial = Replay(candidate, Pricing(book, settings.expected_output_tokens), start)

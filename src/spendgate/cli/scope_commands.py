@@ -48,7 +48,7 @@ def pause(
         else:
             print_table(columns, rows)
         return
-    stopped = parse_rule_scope(scope)
+    stopped = parse_rule_scope(scope, "SCOPE")
     with opened_ledger(settings, may_create=True) as opened:
         opened.policies.by(system_user(), reason).pause(stopped, reason, utc_now())
     say(f"{stopped.text} is paused ({reason}); {SEEN_AT_ONCE}; `spendgate resume` lifts it")
@@ -60,7 +60,7 @@ def resume(
     ledger: Ledger = None,
 ) -> None:
     """Lift a pause."""
-    freed = parse_scope(scope)
+    freed = parse_scope(scope, "SCOPE")
     with opened_ledger(settings_from(home, ledger)) as opened:
         was_paused = opened.policies.by(system_user()).resume(freed)
         others = [one.scope for one in opened.policies.pauses()]

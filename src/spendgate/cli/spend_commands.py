@@ -53,7 +53,7 @@ def show_spend(
             records = standing(opened, utc_now())
     else:
         names = list(dict.fromkeys(by.split(",")))
-        start = None if since is None else parse_start(since, utc_now())
+        start = None if since is None else parse_start(since, utc_now(), "--since")
         records = _sums(settings, names, start)
     if as_json:
         print_json(records)

@@ -162,7 +162,7 @@ def revoke(
         raise typer.BadParameter("give a token or --scope, not both", param_hint="--scope")
     now = utc_now()
     if scope is not None:
-        revocation = Revocation(parse_rule_scope(scope), reason, now)
+        revocation = Revocation(parse_rule_scope(scope, "--scope"), reason, now)
     else:
         revocation = _revocation(_read(token or ""), reason, now)
     with opened_ledger(settings, may_create=True) as opened:

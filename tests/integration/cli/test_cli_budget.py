@@ -140,8 +140,12 @@ def test_each_raise_counts(run: Run, bot: str) -> None:
         (["bot", "--amount", "0"], 1, "amount_usd: 0 must be above 0"),
         (["bot", "--amount", "9200000000"], 1, "more than a ledger can hold"),
         (["bot", "--amount", "1", "--expires-at", "2001-01-01"], 2, "is past"),
-        (["bot", "--amount", "1", "--expires-at", "soon"], 2, "is no time"),
-        (["bot", "--amount", "1", "--for", "a day"], 2, "is no duration"),
+        (
+            ["bot", "--amount", "1", "--expires-at", "soon"],
+            2,
+            "for --expires-at: 'soon' is no time",
+        ),
+        (["bot", "--amount", "1", "--for", "a day"], 2, "for --for: 'a day' is no duration"),
         (["bot", "--amount", "1", "--for", "1d", "--expires-at", "2099-01-01"], 2, "not both"),
     ],
 )
