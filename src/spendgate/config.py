@@ -9,8 +9,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from spendgate.domain.upstream import url_without_user
 
 
 def _names(own: str, *aliases: str) -> AliasChoices:
@@ -33,7 +35,11 @@ class Settings(BaseSettings):
     """The settings of one process, built once at the edge and passed in."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SPENDGATE_", extra="ignore", frozen=True, populate_by_name=True
+        env_prefix="SPENDGATE_",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     home: Path = Field(default=Path(".spendgate/home"))
@@ -47,11 +53,11 @@ class Settings(BaseSettings):
     budgets_file: Path | None = None
     """The policy file; None: the ledger's own rows, or the `BUDGET_*` default if it had none."""
 
-    upstream_url: str | None = Field(
+    upstream_url: Annotated[str, AfterValidator(url_without_user)] | None = Field(
         default=None, validation_alias=_names("upstream_url", "DATABRICKS_BASE_URL")
     )
-    """Base URL of the model server, with or without a trailing `/v1`; `databricks`: the workspace
-    that the environment's credentials name."""
+    """Base URL of the model server, with or without a trailing `/v1`, without a user or password;
+    `databricks`: the workspace that the environment's credentials name."""
 
     upstream_api_key: SecretStr | None = Field(
         default=None, validation_alias=_names("upstream_api_key", "DATABRICKS_API_KEY")
@@ -65,8 +71,8 @@ class Settings(BaseSettings):
     """How long a connection may take to open; a failure here can't have been billed."""
 
     upstream_connections_max: Annotated[int, Field(ge=1, le=10_000)] = 256
-    """Connections of one process to one model server, where threads make the calls: a call more
-    than that waits. `app` opens as many as it has calls in flight."""
+    """Connections of one process to one model server, where threads make calls; others wait.
+    `app` opens as many as it has calls in flight."""
 
     upstream_keepalive_seconds: Seconds = 2.0
     """How long an unused connection to a model server is kept: shorter than the server itself
@@ -301,8 +307,7 @@ class Settings(BaseSettings):
     beyond is closed and charged in full."""
 
     serving_threads: Annotated[int, Field(ge=1)] = 64
-    """Calls that one worker of `serve` runs at once; MLflow's default on two cores is six. A
-    call of `app` needs none."""
+    """Calls that one worker of `serve` runs at once (MLflow's default on two cores: six)."""
 
     flush_seconds: Seconds = 1.0
     """How often the host sends the outbox to Delta."""

@@ -37,7 +37,6 @@ from spendgate.simulator.settings import SimulatorSettings
         ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/v1", "127.0.0.1:8000"),
         ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000/v1", "127.0.0.1:8000"),
         ("https://host/serving-endpoints", "https://host/serving-endpoints", "host"),
-        ("https://me:secret@host/v1", "https://me:secret@host/v1", "host"),
     ],
 )
 def test_a_url_is_taken_with_or_without_its_version(url: str, base: str, name: str) -> None:
@@ -50,6 +49,13 @@ def test_a_url_is_taken_with_or_without_its_version(url: str, base: str, name: s
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(HostError):
         base_url(url)
+
+
+def test_a_url_with_credentials_is_refused_without_quoting_them() -> None:
+    with pytest.raises(HostError, match="SPENDGATE_UPSTREAM_API_KEY") as told:
+        own_server("https://me:hunter2@host/v1")
+
+    assert "hunter2" not in str(told.value)
 
 
 DIRECTIVES: list[dict[str, object]] = [

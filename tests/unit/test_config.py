@@ -55,3 +55,15 @@ def test_a_time_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(ValidationError, match="upstream_timeout_seconds"):
         Settings()
+
+
+@pytest.mark.parametrize("variable", ["SPENDGATE_UPSTREAM_URL", "DATABRICKS_BASE_URL"])
+def test_credentials_in_the_upstream_url_are_refused_and_not_printed(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "http://me:hunter2@127.0.0.1:1/v1")
+
+    with pytest.raises(ValidationError, match="SPENDGATE_UPSTREAM_API_KEY") as told:
+        Settings()
+
+    assert "hunter2" not in str(told.value)

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from spendgate.adapters.credentials import Credentials, FixedKey, Headers, ReferencedKey
 from spendgate.adapters.upstream_request import UpstreamRequest, base_url, shape_request
 from spendgate.config import Settings
-from spendgate.domain.upstream import WORKSPACE, UpstreamKind, UpstreamSpec
+from spendgate.domain.upstream import WORKSPACE, UpstreamKind, UpstreamSpec, url_without_user
 from spendgate.errors import CredentialsError, HostError
 
 _log = logging.getLogger(__name__)
@@ -91,12 +91,15 @@ def own_server(
             )
         spec = UpstreamSpec(WORKSPACE, kind=UpstreamKind.DATABRICKS)
         return named_server(spec, limits or ServerLimits())
-    base = base_url(url)
+    try:
+        base = base_url(url_without_user(url))
+    except ValueError as error:
+        raise HostError(f"--upstream {error}") from None
     try:
         key = FixedKey(api_key)
     except CredentialsError as error:
         raise HostError(str(error)) from None
-    spec = UpstreamSpec(base.split("://", 1)[1].split("/", 1)[0].rpartition("@")[2], base)
+    spec = UpstreamSpec(base.split("://", 1)[1].split("/", 1)[0], base)
     return ModelServer(spec, lambda: base, key, limits or ServerLimits())
 
 

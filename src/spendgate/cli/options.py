@@ -134,7 +134,8 @@ def parse_pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
 
 def _settings_problems(error: ValidationError) -> str:
     problems = [
-        f"{_variable(str(one['loc'][0] if one['loc'] else ''))}: {one['msg']}"
+        f"{_variable(str(one['loc'][0] if one['loc'] else ''))}: "
+        f"{one['msg'].removeprefix('Value error, ')}"
         for one in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     return "\n".join(problems)

@@ -117,6 +117,20 @@ class Router:
         return bool(self.candidates) and model == self.name
 
 
+def url_without_user(url: str) -> str:
+    """Return a host's URL of its model server; messages quote it, so it may hold no credentials.
+
+    Raises:
+        ValueError: if it does, without quoting it.
+    """
+    if "@" in url:  # a password may hold any other character, so all of the text counts
+        raise ValueError(
+            "holds a user or password before the @; take them out and set "
+            "SPENDGATE_UPSTREAM_API_KEY"
+        )
+    return url
+
+
 def longest_seconds(specs: tuple[UpstreamSpec, ...], router: Router, own_seconds: float) -> float:
     """Return how long one call may take with all its attempts, in seconds.
 

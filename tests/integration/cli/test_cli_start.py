@@ -97,3 +97,12 @@ def _bill(port: int) -> dict[str, Any]:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+def test_credentials_in_the_upstream_url_are_refused_and_not_printed(run: Run) -> None:
+    told = run("doctor", "--upstream", "http://me:hunter2@127.0.0.1:1/v1", code=1)
+
+    assert told.out + told.err == (
+        "error: SPENDGATE_UPSTREAM_URL: holds a user or password before the @; take them out and "
+        "set SPENDGATE_UPSTREAM_API_KEY\n"
+    )

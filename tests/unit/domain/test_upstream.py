@@ -7,7 +7,14 @@ import pytest
 from spendgate.domain.decision import Candidate, Decision, Granted
 from spendgate.domain.event import CallFacts
 from spendgate.domain.reservation import ReserveRequest, completed_facts
-from spendgate.domain.upstream import Retries, Router, UpstreamSpec, longest_seconds, serving
+from spendgate.domain.upstream import (
+    Retries,
+    Router,
+    UpstreamSpec,
+    longest_seconds,
+    serving,
+    url_without_user,
+)
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -90,3 +97,17 @@ def test_a_call_takes_its_last_attempt_longer_than_attempts_may_begin(
     specs: tuple[UpstreamSpec, ...], router: Router, seconds: float
 ) -> None:
     assert longest_seconds(specs, router, 100) == seconds
+
+
+def test_a_url_without_a_user_stays_as_it_is() -> None:
+    assert url_without_user("http://127.0.0.1:8000/v1") == "http://127.0.0.1:8000/v1"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:hunter2@h/v1", "https://me@h", "me:hunter2@h/v1", "http://me:hunter2/x@h"]
+)
+def test_a_url_with_a_user_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(ValueError, match="set SPENDGATE_UPSTREAM_API_KEY") as told:
+        url_without_user(url)
+
+    assert "hunter2" not in str(told.value)
