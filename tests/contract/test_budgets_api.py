@@ -228,3 +228,35 @@ def test_every_change_is_journalled_with_who_and_why(app: App, api: httpx.Client
     assert new[0].before is None
     assert json.loads(new[0].after or "")["amount_usd"] == "1"
     assert before[0].actor == "policy file"
+
+
+def test_an_unknown_query_parameter_is_refused_and_the_documented_ones_are_named(
+    api: httpx.Client, app: App
+) -> None:
+    document = httpx.get(f"{app.url}/openapi.json", timeout=30).json()
+    others = ("/api/chat", "/api/holds", "/api/tokens", "/api/health")  # no administration
+    asked = 0
+
+    for path, operations in document["paths"].items():
+        if not path.startswith("/api/") or path.startswith(others):
+            continue
+        shared = operations.get("parameters", [])
+        for method in operations.keys() - {"parameters"}:
+            operation = operations[method]
+            given = [*shared, *operation.get("parameters", [])]
+            known = ", ".join(one["name"] for one in given if one["in"] == "query") or "none"
+            url = path.removeprefix("/api").replace("{", "").replace("}", "")
+
+            error = told(api.request(method, url, params={"sinse": "2030-01-01"}), 400)["error"]
+
+            what = "sinse: unknown query parameter; those of this path: "
+            assert (error["message"], error["param"]) == (what + known, "sinse"), (method, path)
+            assert "400" in operation["responses"], (method, path)
+            asked += 1
+    assert asked >= 16
+
+
+def test_a_sum_with_a_misspelt_start_is_refused(api: httpx.Client) -> None:
+    error = told(api.get("/spend?by=agent&sinse=2030-01-01"), 400)["error"]
+
+    assert error["message"] == "sinse: unknown query parameter; those of this path: by, since"

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -35,6 +35,7 @@ from spendgate.web.body import (
 
 BODY_BYTES_MAX = 1_048_576
 ACTOR_CHARACTERS_MAX = 100
+PARAMETER_CHARACTERS_SHOWN = 40
 
 _log = logging.getLogger(__name__)
 _STATUSES: tuple[tuple[type[SpendgateError], int, str], ...] = (
@@ -100,9 +101,12 @@ class Endpoint:
         bytes_max: int = BODY_BYTES_MAX,
         guard: Guard | None = None,
         seconds: float = BODY_SECONDS,
+        parameters: Iterable[str] | None = (),
     ) -> None:
+        """Take the names of the query parameters that there are; None lets any pass, unread."""
         self._handler, self._bytes_max, self._guard = handler, bytes_max, guard
         self._seconds = seconds
+        self._parameters = None if parameters is None else tuple(parameters)
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request; nothing is raised."""
@@ -137,7 +141,23 @@ class Endpoint:
             document = checked_object(body)
         path = {name: str(value) for name, value in request.path_params.items()}
         query = dict(request.query_params)
+        if self._parameters is not None:
+            check_parameters(query, self._parameters)
         return self._handler(Asked(path, query, request.headers, document, body))
+
+
+def check_parameters(asked: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a query parameter that a path doesn't have: an answer without it says another thing.
+
+    Raises:
+        InvalidRequestError: naming the parameter, and those that there are.
+    """
+    unknown = sorted(set(asked) - set(known))
+    if unknown:
+        name = unknown[0][:PARAMETER_CHARACTERS_SHOWN]
+        there = ", ".join(known) or "none"
+        message = f"{name}: unknown query parameter; those of this path: {there}"
+        raise InvalidRequestError(message, name)
 
 
 def refusal_of(error: SpendgateError) -> Reply:

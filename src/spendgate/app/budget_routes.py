@@ -19,6 +19,15 @@ from spendgate.errors import InvalidRequestError, PolicyError
 from spendgate.gateway.wire import CHAT, EMBEDDINGS
 
 BUDGETS = "/api/budgets"
+SPEND, EXPLAIN, MODELS, USAGE = "/api/spend", "/api/explain", "/api/models", "/api/budget"
+PARAMETERS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("GET", SPEND): ("by", "since"),
+    ("POST", EXPLAIN): ("route",),
+    ("GET", MODELS): (*(one.value for one in Dimension), "max_tokens"),
+    ("GET", USAGE): ("scopeType", "scopeKey"),
+}
+"""The query parameters of each route; of one that isn't here, none."""
+
 NEEDS_IF_MATCH = (
     "send If-Match with the ETag that you read, so that nobody's change is overwritten; * for any"
 )
@@ -42,14 +51,18 @@ class BudgetRoutes:
             ("DELETE", f"{BUDGETS}/{{budget_id}}", self._remove),
             ("GET", f"{BUDGETS}/{{budget_id}}/state", self._state),
             ("POST", f"{BUDGETS}/{{budget_id}}/raise", self._raise),
-            ("GET", "/api/spend", self._spend),
-            ("POST", "/api/explain", self._explain),
-            ("GET", "/api/models", self._models),
-            ("GET", "/api/budget", self._usage),
-            ("POST", "/api/budget", self._profile),
+            ("GET", SPEND, self._spend),
+            ("POST", EXPLAIN, self._explain),
+            ("GET", MODELS, self._models),
+            ("GET", USAGE, self._usage),
+            ("POST", USAGE, self._profile),
         )
         return [
-            Route(path, Endpoint(handler).__call__, methods=[method])
+            Route(
+                path,
+                Endpoint(handler, parameters=PARAMETERS.get((method, path), ())).__call__,
+                methods=[method],
+            )
             for method, path, handler in listed
         ]
 

@@ -16,8 +16,9 @@ from starlette.routing import Route
 
 from spendgate.adapters.json_bytes import json_bytes
 from spendgate.adapters.stored_ledger import StoredLedger
+from spendgate.app.admin_endpoint import check_parameters
 from spendgate.app.live_figures import GROUPINGS, budget_rows, latest
-from spendgate.errors import LedgerUnavailableError
+from spendgate.errors import InvalidRequestError, LedgerUnavailableError
 from spendgate.web.answer import failure
 
 PAGE_PATHS = ("/", "/dashboard")
@@ -57,15 +58,21 @@ class LivePage:
             Route(LATEST_PATH, self._latest, methods=["GET"]),
         ]
 
-    async def _spend(self, _request: Request) -> Response:
+    async def _spend(self, request: Request) -> Response:
+        try:
+            check_parameters(request.query_params, ())
+        except InvalidRequestError as error:
+            return _refused(error)
         return await self._answer(lambda: budget_rows(self._ledger(), self._clock()))
 
     async def _latest(self, request: Request) -> Response:
         by = request.query_params.get("by", "team")
-        if by not in GROUPINGS:
-            message = f"by must be one of {', '.join(GROUPINGS)}"
-            refused = failure(400, message, "by")
-            return Response(json_bytes(refused.body), 400, media_type="application/json")
+        try:
+            check_parameters(request.query_params, ("by",))
+            if by not in GROUPINGS:
+                raise InvalidRequestError(f"by must be one of {', '.join(GROUPINGS)}", "by")
+        except InvalidRequestError as error:
+            return _refused(error)
         return await self._answer(lambda: latest(self._ledger(), by, self._clock()))
 
     async def _answer(self, figures: Callable[[], Figures]) -> Response:
@@ -76,6 +83,11 @@ class LivePage:
             body, status = json_bytes(refused.body), 503
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         return Response(body, status, headers, media_type="application/json")
+
+
+def _refused(error: InvalidRequestError) -> Response:
+    refused = failure(400, str(error), error.field)
+    return Response(json_bytes(refused.body), 400, media_type="application/json")
 
 
 async def _page(_request: Request) -> Response:

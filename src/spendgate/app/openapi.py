@@ -45,7 +45,9 @@ def openapi_document() -> dict[str, object]:
             **hold_paths(_REFUSALS),
             "/api/tokens/narrow": {"post": _narrow()},
             "/api/dashboard/spend": {
-                "get": _look("Where the fullest budgets stand", _object("Rows"), "401", "403")
+                "get": _look(
+                    "Where the fullest budgets stand", _object("Rows"), *("400", "401", "403")
+                )
             },
             "/api/dashboard/latest": {
                 "parameters": [{"name": "by", "in": "query", "schema": {"type": "string"}}],

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from spendgate.app.budget_routes import BUDGETS
-from spendgate.app.request_routes import REQUESTS
+from spendgate.app.budget_routes import BUDGETS, EXPLAIN, MODELS, PARAMETERS, SPEND, USAGE
+from spendgate.app.request_routes import LIST_PARAMETERS, REQUESTS
 from spendgate.domain.scope import Dimension
 
 Json = dict[str, object]
@@ -99,7 +99,7 @@ def _request_paths() -> Json:
     listed = _operation(
         "What was asked for, and what became of it; a spend token sees its own",
         "Requests",
-        parameters=[_query("status")],
+        parameters=_queries(LIST_PARAMETERS),
     )
     asked = _operation(
         "Ask for more budget; safe to repeat with Idempotency-Key. A spend token may ask for the "
@@ -120,28 +120,28 @@ def _request_paths() -> Json:
 
 def _look_paths() -> Json:
     return {
-        "/api/spend": {
+        SPEND: {
             "get": _operation(
                 "Where all budgets stand; with `by` sums of the events",
                 "Answer",
                 refused=("404",),
-                parameters=[_query("by"), _query("since")],
+                parameters=_queries(PARAMETERS["GET", SPEND]),
             )
         },
-        "/api/explain": {
+        EXPLAIN: {
             "post": _operation(
                 "What would happen to a request, and why; moves nothing",
                 "Answer",
                 body="Request",
                 needs_body=True,
-                parameters=[_query("route")],
+                parameters=_queries(PARAMETERS["POST", EXPLAIN]),
             )
         },
-        "/api/models": {
+        MODELS: {
             "get": _operation(
                 "Prices, and what fits the budgets of who is named",
                 "Answer",
-                parameters=[*(_query(one.value) for one in Dimension), _query("max_tokens")],
+                parameters=_queries(PARAMETERS["GET", MODELS]),
             )
         },
     }
@@ -149,14 +149,13 @@ def _look_paths() -> Json:
 
 def _recipe_paths() -> Json:
     return {
-        "/api/budget": {
+        USAGE: {
             "get": _operation(
                 "The tightest budget of somebody, in the recipes' words",
                 "Usage",
                 refused=("404",),
                 parameters=[
-                    {**_query("scopeType"), "required": True},
-                    {**_query("scopeKey"), "required": True},
+                    {**one, "required": True} for one in _queries(PARAMETERS["GET", USAGE])
                 ],
             ),
             "post": _operation(
@@ -299,8 +298,8 @@ def _object(properties: Mapping[str, object], required: list[str]) -> Json:
     return {"type": "object", "required": required, "properties": dict(properties)}
 
 
-def _query(name: str) -> Json:
-    return {"name": name, "in": "query", "schema": _TEXT}
+def _queries(names: tuple[str, ...]) -> list[Json]:
+    return [{"name": name, "in": "query", "schema": _TEXT} for name in names]
 
 
 def _header(name: str) -> Json:

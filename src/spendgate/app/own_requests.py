@@ -18,7 +18,7 @@ from spendgate.adapters.budget_requests import (
 )
 from spendgate.app.admin_endpoint import Asked, Endpoint, Told
 from spendgate.app.administration import Administration
-from spendgate.app.request_routes import REQUESTS, request_id_of, status_of
+from spendgate.app.request_routes import LIST_PARAMETERS, REQUESTS, request_id_of, status_of
 from spendgate.domain.scope import TAG_PREFIX, Identity, Scope, ScopeError
 from spendgate.errors import ForbiddenError, TokenError
 from spendgate.gateway.ports import TokenClaims
@@ -48,14 +48,16 @@ class OwnRequests:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        listed = (("GET", self._list), ("POST", self._ask))
+        listed = (("GET", self._list, LIST_PARAMETERS), ("POST", self._ask, ()))
         return [
             Route(
                 REQUESTS,
-                Endpoint(self._with_token(handler), bytes_max=BODY_BYTES_MAX).__call__,
+                Endpoint(
+                    self._with_token(handler), bytes_max=BODY_BYTES_MAX, parameters=parameters
+                ).__call__,
                 methods=[method],
             )
-            for method, handler in listed
+            for method, handler, parameters in listed
         ]
 
     def _with_token(self, handler: Callable[[Asked, TokenClaims], Told]) -> Callable[[Asked], Told]:

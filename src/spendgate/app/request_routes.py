@@ -12,6 +12,7 @@ from spendgate.app.administration import Administration
 from spendgate.errors import InvalidRequestError
 
 REQUESTS = "/api/requests"
+LIST_PARAMETERS = ("status",)
 
 
 class RequestRoutes:
@@ -23,14 +24,14 @@ class RequestRoutes:
     def routes(self) -> list[Route]:
         """Return the routes."""
         listed = (
-            ("GET", REQUESTS, self._list),
-            ("POST", REQUESTS, self._ask),
-            ("POST", f"{REQUESTS}/{{request_id}}/approve", self._approve),
-            ("POST", f"{REQUESTS}/{{request_id}}/deny", self._deny),
+            ("GET", REQUESTS, self._list, LIST_PARAMETERS),
+            ("POST", REQUESTS, self._ask, ()),
+            ("POST", f"{REQUESTS}/{{request_id}}/approve", self._approve, ()),
+            ("POST", f"{REQUESTS}/{{request_id}}/deny", self._deny, ()),
         )
         return [
-            Route(path, Endpoint(handler).__call__, methods=[method])
-            for method, path, handler in listed
+            Route(path, Endpoint(handler, parameters=parameters).__call__, methods=[method])
+            for method, path, handler, parameters in listed
         ]
 
     def _list(self, asked: Asked) -> Told:

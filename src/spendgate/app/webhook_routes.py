@@ -63,8 +63,14 @@ class WebhookRoutes:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        helicone = Endpoint(self._helicone, bytes_max=BODY_BYTES_MAX, guard=self._helicone_refusal)
-        usage = Endpoint(self._usage, bytes_max=BODY_BYTES_MAX, guard=self._usage_refusal)
+        helicone, usage = (
+            # What a sender adds to its URL is its own.
+            Endpoint(handler, bytes_max=BODY_BYTES_MAX, guard=guard, parameters=None)
+            for handler, guard in (
+                (self._helicone, self._helicone_refusal),
+                (self._usage, self._usage_refusal),
+            )
+        )
         return [
             Route(HELICONE, helicone.__call__, methods=["POST"]),
             Route(USAGE, usage.__call__, methods=["POST"]),
