@@ -42,6 +42,7 @@ from spendgate.gateway.adjusting import (
     not_adjusted,
     transfer,
 )
+from spendgate.gateway.operation import stored_hold_id
 from spendgate.gateway.reply import budget_object
 
 FORMS = (
@@ -69,7 +70,10 @@ External = Annotated[
     bool, typer.Option("--external", help="The charge is spend that happened elsewhere.")
 ]
 HoldId = Annotated[
-    str | None, typer.Option(metavar="ID", help="A call's hold (spend_events.hold_id).")
+    str | None,
+    typer.Option(
+        metavar="ID", help="A call's hold (spend_events.hold_id, or hold_id of /api/holds)."
+    ),
 ]
 To = Annotated[
     str | None, typer.Option(metavar="SCOPE", help="Who pays for the hold's call instead.")
@@ -138,6 +142,8 @@ def adjust(
     Nothing is rewritten: entries with who and why are added to the journal and reach the tables.
     They count in the window of the call, or of --at, and never take a balance below zero.
     """
+    if hold is not None:
+        hold = stored_hold_id(hold) or hold  # /api/holds spells it with a dot
     asked = _Asked(credit, charge, budget, scope, at, model, external, hold, to, cost_usd)
     _check_form(asked)
     actor = by if by is not None else system_user()

@@ -85,10 +85,9 @@ def parse_end(body: JsonObject, operation: Operation, headers: Mapping[str, str]
     if shown is None:
         message = "custom_inputs.hold_id must say which hold; reserving it has told"
         raise InvalidRequestError(message, "custom_inputs.hold_id")
-    found = _SHOWN_ID.fullmatch(shown)
     return EndOfCall(
         operation,
-        None if found is None else f"{found.group(1)}#{found.group(2)}",
+        stored_hold_id(shown),
         _readings(own) if operation is Operation.SETTLE else (),
         asserted_scopes(own, headers),
         asserted_tags(own),
@@ -99,6 +98,12 @@ def parse_end(body: JsonObject, operation: Operation, headers: Mapping[str, str]
 def shown_hold_id(hold_id: str) -> str:
     """Return a hold's id as a part of a path: a `#` would end it."""
     return hold_id.replace("#", ".")
+
+
+def stored_hold_id(shown: str) -> str | None:
+    """Return the ledger's own id of a caller's hold, by either spelling; None if it is no such."""
+    found = _SHOWN_ID.fullmatch(shown)
+    return None if found is None else f"{found.group(1)}#{found.group(2)}"
 
 
 def _readings(own: JsonObject) -> tuple[TokenUsage, ...]:

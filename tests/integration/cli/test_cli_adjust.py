@@ -35,11 +35,11 @@ class TerseModel:
 
 
 @pytest.fixture
-def called(run: Run, ledger: SqliteLedger) -> str:
-    """Alice has paid for one call; answers its hold."""
+def gateway(run: Run, ledger: SqliteLedger) -> Gateway:
+    """A gate with budgets, before a model server that answers."""
     run("budget", "set", "users", "--scope", "user:*", "--limit", "5", "--window", "day")
     run("budget", "set", "org", "--scope", "org:acme", "--limit", "50", "--window", "lifetime")
-    gateway = Gateway(
+    return Gateway(
         ledger,
         TerseModel(),
         lambda: open_price_book(Settings(), ledger),
@@ -48,6 +48,11 @@ def called(run: Run, ledger: SqliteLedger) -> str:
         verifier=None,
         terms=Terms(),
     )
+
+
+@pytest.fixture
+def called(gateway: Gateway) -> str:
+    """Alice has paid for one call; answers its hold."""
     body = {
         "model": HAIKU,
         "messages": [{"role": "user", "content": "hi"}],
@@ -177,3 +182,23 @@ def test_an_adjustment_needs_a_reason(run: Run, called: str) -> None:
         "reason must be"
         in run(*("adjust", "--charge", "1", "--scope", "user:a", "--reason", " "), code=1).err
     )
+
+
+def test_a_callers_own_hold_is_found_by_both_of_its_spellings(run: Run, gateway: Gateway) -> None:
+    own = {"operation": "reserve", "org": "acme", "user": "alice"}
+    body = {
+        "model": HAIKU,
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 50,
+        "custom_inputs": own,
+    }
+    hold: Any = gateway.handle(CHAT, body, host=Host.ASGI).body
+    ended = {"operation": "settle", "hold_id": hold["hold_id"], "org": "acme", "user": "alice"}
+    assert gateway.handle(CHAT, {"custom_inputs": ended}, host=Host.ASGI).status == 200
+    price = ("--cost-usd", "0.0001", "--reason", "old rate", "--id", "once", "--json")
+
+    shown = run("adjust", "--hold", hold["hold_id"], *price).json
+    stored = run("adjust", "--hold", hold["client_request_id"], *price).json
+
+    assert hold["hold_id"] != hold["client_request_id"] == shown["hold_id"]
+    assert (shown["moved"], stored["moved"]) == (True, False)
