@@ -200,6 +200,7 @@ def test_other_paths_are_none(hosts: dict[str, App], method: str, path: str, sta
         ("/api/holds", {"custom_inputs": {"operation": "void"}}, "custom_inputs.operation"),
         ("/api/holds/hold-1.1/void", {"custom_inputs": {"hold_id": "x"}}, "custom_inputs.hold_id"),
         ("/api/holds/hold-1.1/settle", {"usage": [1]}, "usage"),
+        ("/api/holds/hold-1.1/settle", {"usag": {"prompt_tokens": 9}}, "usage"),
         ("/api/holds/hold-1.1/settle", {"usage": {"prompt_tokens": "9"}}, "usage"),
     ],
 )

@@ -63,8 +63,9 @@ def hold_paths(refusals: Mapping[str, str]) -> dict[str, object]:
         },
         f"{PATH}/{{hold_id}}/{Operation.SETTLE}": _end(
             "Charge what the call used",
-            "The model's whole answer, or `usage` alone as its server reported it. Without usage "
-            "the whole hold is charged. A repeat changes nothing; after the expiry it corrects.",
+            "The model's whole answer, or `usage` alone as its server reported it. Of an answer "
+            "without usage, or `{}`, the whole hold is charged; another body without `usage` is "
+            "400. A repeat changes nothing; after the expiry it corrects.",
             refusals,
         ),
         f"{PATH}/{{hold_id}}/{Operation.VOID}": _end(

@@ -30,6 +30,8 @@ _END_FIELDS = frozenset(
         *("spend_token", "tags", "idempotency_key", "operation", "hold_id", "usage", "answer"),
     }
 )
+_ANSWER_FIELDS = ("choices", "output", "data")
+"""What a chat, a response and embeddings come in: by one of them an answer is known."""
 _HOLD_ID_CHARS_MAX = 120
 _SHOWN_ID = re.compile(rf"({CALLERS_HOLD}[0-9a-z-]+)[.#]([1-9][0-9]{{0,2}})")
 
@@ -88,7 +90,7 @@ def parse_end(body: JsonObject, operation: Operation, headers: Mapping[str, str]
     return EndOfCall(
         operation,
         stored_hold_id(shown),
-        _readings(own) if operation is Operation.SETTLE else (),
+        _readings(body, own) if operation is Operation.SETTLE else (),
         asserted_scopes(own, headers),
         asserted_tags(own),
         spend_token(own, headers),
@@ -106,18 +108,19 @@ def stored_hold_id(shown: str) -> str | None:
     return None if found is None else f"{found.group(1)}#{found.group(2)}"
 
 
-def _readings(own: JsonObject) -> tuple[TokenUsage, ...]:
+def _readings(body: JsonObject, own: JsonObject) -> tuple[TokenUsage, ...]:
     """Read what the provider reported; nothing where it reported nothing.
 
     A report needn't say how long the cache keeps what was written, and an end doesn't bring the
     request that asked for it: those writes are kept for an hour, or else for five minutes.
     """
+    for name in ("usage", "answer"):
+        if body.get(name) is not None:
+            message = f"{name} stands beside custom_inputs; put it into custom_inputs"
+            raise InvalidRequestError(message, name)
     raw = own.get("usage")
     if raw is None and (answer := own.get("answer")) is not None:
-        if not is_object(answer):
-            message = "answer must be the model's whole answer, an object"
-            raise InvalidRequestError(message, "custom_inputs.answer")
-        raw = json_object(answer).get("usage")
+        raw = _usage_of(answer)
     if raw is None:
         return ()
     try:
@@ -128,3 +131,22 @@ def _readings(own: JsonObject) -> tuple[TokenUsage, ...]:
         raise InvalidRequestError(message, "usage") from None
     # No call is without input.
     return (hour, five_minutes) if hour.input_tokens else ()
+
+
+def _usage_of(answer: object) -> object:
+    """Return an answer's usage, None where a model told none.
+
+    A body that is neither would end the hold at its full amount for good, for a misspelt word.
+    """
+    if not is_object(answer):
+        message = "answer must be the model's whole answer, an object"
+        raise InvalidRequestError(message, "custom_inputs.answer")
+    told = json_object(answer)
+    is_answer = any(isinstance(told.get(name), list) for name in _ANSWER_FIELDS)
+    if told and "usage" not in told and not is_answer:
+        message = (
+            "usage is missing, and this is no model's answer, which has choices, output or data; "
+            "send usage as the model's server reported it, or {} to be charged the whole hold"
+        )
+        raise InvalidRequestError(message, "usage")
+    return told.get("usage")

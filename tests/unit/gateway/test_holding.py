@@ -66,7 +66,18 @@ def test_settling_charges_what_the_provider_reported(gate: Open, report: dict[st
 
 
 @pytest.mark.parametrize(
-    "report", [{}, {"usage": None}, {"answer": {"choices": []}}, {"usage": {"prompt_tokens": 0}}]
+    "report",
+    [
+        {},
+        {"usage": None},
+        {"answer": {}},
+        {"answer": {"usage": None}},
+        {"answer": {"choices": []}},
+        {"answer": {"output": []}},
+        {"answer": {"data": []}},
+        {"usage": {"prompt_tokens": 0}},
+    ],
+    ids=str,
 )
 def test_unknown_usage_is_the_full_hold(gate: Open, report: dict[str, Any]) -> None:
     opened = gate()
