@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from spendgate.adapters.budget_admin import PEOPLE, BudgetAdmin, existing
 from spendgate.adapters.budget_codec import usd_text
 from spendgate.adapters.budget_rows import nano_of, problems_of
-from spendgate.adapters.policy_fields import Id, Instant, PolicyRow, Text, Ttl, Usd
+from spendgate.adapters.policy_fields import AddedUsd, Id, Instant, PolicyRow, Text, Ttl
 from spendgate.adapters.stored_policy import Author, PolicyEdit, RequestRow
 from spendgate.domain.budget import Policy, Raise
 from spendgate.domain.retention import format_ttl, parse_ttl
@@ -40,7 +40,7 @@ class _Row(PolicyRow):
 
     request_id: Id
     budget_id: Id
-    amount_usd: Usd
+    amount_usd: AddedUsd
     reason: Text
     lasts: Ttl
     requested_by: Text
@@ -57,7 +57,7 @@ class _Asked(PolicyRow):
     """A request as it is made."""
 
     budget_id: Id
-    amount_usd: Usd
+    amount_usd: AddedUsd
     reason: Text
     lasts: Ttl = Field(default=LASTS, validate_default=True)
     request_id: Id | None = None

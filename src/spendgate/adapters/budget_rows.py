@@ -19,6 +19,7 @@ from pydantic import (
 from spendgate.adapters.plain_data import as_mapping
 from spendgate.adapters.policy_fields import (
     LIMIT_USD_MAX,
+    AddedUsd,
     Fraction,
     Id,
     Instant,
@@ -195,7 +196,7 @@ class RaiseRow(PolicyRow):
 
     raises: Id
     id: Id | None = None
-    amount_usd: Usd = Field(validation_alias=AliasChoices("amount_usd", "amount"))
+    amount_usd: AddedUsd = Field(validation_alias=AliasChoices("amount_usd", "amount"))
     reason: Text
     expires_at: Instant | None = None
 

@@ -60,6 +60,16 @@ def _read_usd(value: object) -> Decimal:
     return amount
 
 
+def _read_added_usd(value: object) -> Decimal:
+    amount = read_number(value)
+    if amount <= 0:
+        raise ValueError(
+            f"{amount} must be above 0: it is added to the limit; to lower that, set the budget's "
+            "limit_usd"
+        )
+    return _read_usd(value)
+
+
 def _read_fraction(value: object) -> Decimal:
     fraction = read_number(value)
     if fraction <= 0:
@@ -146,6 +156,8 @@ def _listed(value: object) -> object:
 
 
 Usd = Annotated[Decimal, BeforeValidator(_read_usd)]
+AddedUsd = Annotated[Decimal, BeforeValidator(_read_added_usd)]
+"""What a raise adds to a limit."""
 Fraction = Annotated[Decimal, BeforeValidator(_read_fraction)]
 Text = Annotated[str, BeforeValidator(_read_text)]
 Id = Annotated[str, BeforeValidator(_read_id)]

@@ -26,12 +26,14 @@ from spendgate.domain.revocation import Revocation
 from spendgate.domain.scope import Scope, ScopeError
 from spendgate.errors import ForbiddenError, TokenError
 from spendgate.gateway.identity import check_revoked
-from spendgate.gateway.narrowing import Wish, narrowed
+from spendgate.gateway.narrowing import TTL_SECONDS_MAX, Wish, narrowed
 from spendgate.gateway.ports import TokenClaims, TokenMinter
 
 FAILED = 1
 
-Ttl = typer.Option(min=1, metavar="SECONDS", help="How long it is valid.")
+Ttl = typer.Option(
+    min=1, max=TTL_SECONDS_MAX, metavar="SECONDS", help="How long it is valid: ten years at most."
+)
 Models = Annotated[
     list[str] | None, typer.Option("--model", help="A model it may use; repeatable; default all.")
 ]
@@ -103,7 +105,9 @@ def narrow(
     try:
         claims = narrowed(verifier.verify(_read(token)), wish, now, is_vouched=True)
     except ForbiddenError as error:
-        place = f"--{error.field}: " if error.field else ""
+        # The API's list of models is a flag that is repeated.
+        flag = "model" if (error.field or "").startswith("models[") else error.field
+        place = f"--{flag}: " if flag else ""
         raise TokenError(f"{place}{error}") from None
     _print_minted(*minter.mint(claims, now), as_json=as_json)
 

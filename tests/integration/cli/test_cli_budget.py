@@ -328,3 +328,15 @@ def test_explain_refuses_a_body_that_is_no_request(
     body.write_text(text)
 
     assert problem in run("budget", "explain", "--body", str(body), code=1).err
+
+
+@pytest.mark.parametrize("words", [("raise",), ("request",)])
+def test_a_raise_below_zero_is_told_how_a_limit_is_lowered(
+    run: Run, words: tuple[str, ...]
+) -> None:
+    run("budget", "set", "org", "--scope", "org:acme", "--limit", "50")
+
+    told = run("budget", *words, "org", "--amount", "-5", "--reason", "r", code=1).err
+
+    assert "-5 must be above 0: it is added to the limit; to lower that, set the budget's" in told
+    assert "pause" not in told

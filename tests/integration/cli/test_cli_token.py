@@ -120,3 +120,17 @@ def test_the_first_of_several_keys_signs(run: "Run", monkeypatch: pytest.MonkeyP
     shown = run("token", "show", token, "--json").json
     assert (shown["kid"], shown["verified"]) == ("new", True)
     assert "new HS256, without id HS256" in run("doctor").out
+
+
+def test_a_model_that_a_parent_lacks_is_told_by_its_flag(run: "Run", parent: str) -> None:
+    told = run("token", "narrow", parent, "--model", "c", code=1).err
+
+    assert told.startswith("error: --model: ")
+
+
+@pytest.mark.parametrize("command", [("mint",), ("narrow", "a.b.c")])
+def test_a_token_lasts_ten_years_at_most(run: "Run", command: tuple[str, ...]) -> None:
+    told = run("token", *command, "--ttl", "99999999999", code=2).err
+
+    assert "--ttl" in told
+    assert "316224000" in told
