@@ -74,6 +74,8 @@ def test_a_budget_lives_from_post_to_delete(app: App, api: httpx.Client) -> None
     assert [one["id"] for one in listed] == ["agents", "ann", "night"]
 
     assert told(api.delete("/budgets/night"), 428)
+    stale = api.delete("/budgets/night", headers={"If-Match": etag})
+    assert told(stale, 412)["error"]["code"] == "changed_since"
     now = changed.headers["ETag"]
     assert told(api.delete("/budgets/night", headers={"If-Match": now})) == {
         "removed": "night", "note": None,

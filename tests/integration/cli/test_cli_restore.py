@@ -66,8 +66,9 @@ class Process:
             terms=Terms(held_wait_seconds=0),
         )
 
-    def call(self, user: str, key: str | None = None) -> Any:
-        own = {"org": "acme", "user": user} | ({} if key is None else {"idempotency_key": key})
+    def call(self, user: str, key: str | None = None, **more: str) -> Any:
+        own = {"org": "acme", "user": user, **more}
+        own |= {} if key is None else {"idempotency_key": key}
         body = {
             "model": HAIKU,
             "messages": [{"role": "user", "content": "hi"}],
@@ -242,6 +243,26 @@ def test_a_ledger_that_has_spend_is_never_restored_over(
 
     assert "has spend already" in told.err
     assert run("spend", "show", "--json").json == before
+
+
+def test_a_ledger_whose_first_call_is_in_flight_is_never_restored_over(
+    run: Run, home: Path, policy: Path, model: BillingModel
+) -> None:
+    run("budget", "import", str(policy))
+    process = Process(home, model)
+    process.call("ann")
+    process.ledger.close()
+    run("job", "drain")
+    for path in home.glob("ledger.db*"):
+        path.unlink()
+    run("budget", "import", str(policy))
+    process = Process(home, model)
+    assert process.call("ann", operation="reserve").status == 200
+    process.ledger.close()
+
+    told = run("audit", "--restore", "--unflushed-usd", "1", code=1)
+
+    assert "has spend already" in told.err
 
 
 def test_budgets_set_in_a_fresh_ledger_are_filled_in_place(

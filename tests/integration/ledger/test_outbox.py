@@ -135,6 +135,27 @@ def test_an_open_batch_is_claimed_again_unchanged_until_it_is_confirmed(
     assert following.number > claimed.number
 
 
+def test_of_two_flushers_at_once_neither_numbers_a_second_batch(
+    till: "Till",
+    open_till: "OpenTill",
+    spend: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = spend()
+    late = open_till().ledger.outbox
+    looked: list[int | None] = [late._open_batch()]  # it looks before the other one numbers
+    open_batch = late._open_batch
+    monkeypatch.setattr(late, "_open_batch", lambda: looked.pop() if looked else open_batch())
+    claimed = till.ledger.outbox.claim_batch(10)
+    spend()
+
+    found = late.claim_batch(10)
+
+    assert claimed is not None
+    assert found is not None
+    assert (found.number, ids(found)) == (claimed.number, [first])
+
+
 def test_a_batch_has_at_most_so_many_events_in_their_order(
     till: "Till", spend: Callable[[], str]
 ) -> None:

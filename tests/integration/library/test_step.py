@@ -263,6 +263,29 @@ def test_a_cancelled_task_is_charged_and_leaves_no_hold(budgets: Budgets) -> Non
     assert spent_usd(budgets) > 0
 
 
+def test_a_task_cancelled_while_it_reports_is_charged_what_it_reported(
+    budgets: Budgets,
+) -> None:
+    async def run() -> None:
+        step = budgets.step(agent="a", model=SONNET, messages=MESSAGES)
+        await step.__aenter__()
+        step.report(ALL_OF_100)
+        is_open = threading.Event()
+        for _ in range(16):  # every thread is busy, so that the end waits for one
+            budgets._threads.submit(is_open.wait)
+        task = asyncio.create_task(step.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        is_open.set()
+
+    asyncio.run(run())
+    budgets._threads.shutdown()
+
+    assert spent_usd(budgets) == Decimal("0.0003")  # 100 tokens at $3 per million
+
+
 def test_a_task_cancelled_while_it_asks_for_money_pays_nothing(budgets: Budgets) -> None:
     async def run() -> None:
         is_open = threading.Event()

@@ -138,6 +138,12 @@ def test_a_service_that_fails_is_told_left_alone_for_a_while_and_tried_again(
         sink.send([report("a#1")])
     assert len(server.records) == 1
 
+    # The stream that is silent is given up.
+    server.is_silent = False
+    now[0] += 60
+    sink.send([report("a#1")])
+    assert len(server.records) == 2
+
 
 def test_what_is_lost_is_counted_and_no_call_waits(server: ZerobusServer, landing: Landing) -> None:
     server.refuse = grpc.StatusCode.UNAVAILABLE

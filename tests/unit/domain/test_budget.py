@@ -1,17 +1,20 @@
 """Budgets: what covers a call, with which limit, in which window."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from spendgate.domain.budget import (
     BalanceKey,
+    BoundKind,
     Budget,
     Claim,
     DowngradeStep,
     Mode,
     Policy,
     Raise,
+    bound_of,
     find_loop,
     parse_window,
 )
@@ -210,6 +213,19 @@ def test_a_loop_behind_one_of_several_models_is_found() -> None:
     steps = [DowngradeStep(("a", "b"), "c"), DowngradeStep(("c",), "b")]
 
     assert find_loop(steps) == ("c", "b", "c")
+
+
+def test_a_call_is_counted_only_where_every_budget_that_may_refuse_it_says_so() -> None:
+    def bound(*budgets: Budget) -> BoundKind:
+        return bound_of(Policy(budgets).claims(ALICE, NOON))
+
+    counted = replace(budget("counted"), bound=BoundKind.COUNTED)
+
+    assert bound(counted) is BoundKind.COUNTED
+    assert bound(counted, budget("strict")) is BoundKind.STRICT
+    assert bound(counted, budget("tried", mode=Mode.SHADOW)) is BoundKind.COUNTED
+    assert bound(replace(counted, mode=Mode.SHADOW)) is BoundKind.STRICT
+    assert bound() is BoundKind.STRICT
 
 
 def test_a_shadow_row_does_not_lift_the_wildcard_in_force() -> None:

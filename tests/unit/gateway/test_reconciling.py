@@ -61,7 +61,7 @@ def ledger() -> MemoryLedger:
     return made
 
 
-def reserve(ledger: MemoryLedger, hold_id: str) -> None:
+def reserve(ledger: MemoryLedger, hold_id: str, geo: str = "global") -> None:
     policy = ledger.policies.policy()
     scopes = {"user": "ann@acme.com"}
     ledger.reserve(
@@ -72,7 +72,7 @@ def reserve(ledger: MemoryLedger, hold_id: str) -> None:
                 policy.claims(Identity(scopes), AT),
                 {"big": Candidate("big", 0, 1000, 1000, 0, "v1")},
                 "big",
-                CallFacts(1, AT, scopes, "big", "", "main", "global", "", "", ("users",)),
+                CallFacts(1, AT, scopes, "big", "", "main", geo, "", "", ("users",)),
                 policy_version=policy.version,
                 expires_at=AT + timedelta(minutes=5),
             )
@@ -114,6 +114,25 @@ def test_usage_that_was_found_settles_an_expired_hold_and_reprices_one_that_was_
     again = close_open_ends(ledger, calls, BOOK, "global", AT)
 
     assert (again.settled, spent(ledger)) == (0, {"users ann@acme.com": 240_000})
+
+
+def test_evidence_is_settled_at_the_price_of_the_holds_place_and_time(
+    ledger: MemoryLedger,
+) -> None:
+    dearer = {"geo": "eu", "effective_from": "2026-03-10T12:30:01Z"}
+    rows = (
+        price_row("big", "3.00", "15.00"),
+        price_row("big", "6.00", "30.00", geo="eu"),
+        price_row("big", "9.00", "45.00", **dearer),
+    )
+    book = PriceBook(tuple(parse_price_row(row, where="test") for row in rows))
+    reserve(ledger, "eu#1", geo="eu")
+    ledger.expire(["eu#1"], AT)
+    seen = replace(SEEN, client_request_id="eu#1", requested_at=AT + timedelta(seconds=2))
+
+    booked = close_open_ends(ledger, [seen], book, "global", AT)
+
+    assert (booked.settled, booked.freed_nano) == (1, 1000 - 2 * 135_000)
 
 
 @pytest.mark.parametrize(
