@@ -208,6 +208,8 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("expires_at: 2030-01-01", "expires_at: must be a time with its zone"),
         ("expires_at: 2030-01-01 00:00:00", "has no zone; add Z"),
         ("expires_at: 1893456000", "expires_at: must be a time"),
+        ("expires_at: '0001-01-01T00:00:00+14:00'", "0001-01-01T00:00:00+14:00 is no time"),
+        ("expires_at: 0001-01-01T00:00:00+14:00", "is no time"),
         ("auto_downgrade: [{from: a, to: a}]", "goes in a circle: a -> a"),
         ("auto_downgrade: [{from: a, to: b}, {from: b, to: a}]", "goes in a circle"),
         ("auto_downgrade: [{from: [], to: b}]", "auto_downgrade.0.from: must name at least one"),

@@ -111,7 +111,10 @@ def _read_instant(value: object) -> datetime:
         raise ValueError("must be a time with its zone, such as 2030-01-31T00:00:00Z")
     if value.tzinfo is None:
         raise ValueError(f"{value.isoformat()} has no zone; add Z or an offset such as +02:00")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:  # the year 1 or 9999, which UTC's calendar doesn't reach
+        raise ValueError(f"{value.isoformat()} is no time; write 2030-01-31T00:00:00Z") from None
 
 
 def _read_tz(value: object) -> str:

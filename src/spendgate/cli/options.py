@@ -88,10 +88,10 @@ def parse_instant(text: str, flag: str) -> datetime:
     """Read an ISO date or time; without a zone it is UTC."""
     try:
         read = datetime.fromisoformat(text)
-    except ValueError:
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         message = f"{text!r} is no time; write 2030-01-31T00:00:00Z"
         raise typer.BadParameter(message, param_hint=flag) from None
-    return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def parse_duration(text: str, flag: str) -> timedelta:

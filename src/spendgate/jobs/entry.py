@@ -94,11 +94,11 @@ def _instant(text: str) -> datetime:
     """Read an ISO date or time; without a zone it is UTC."""
     try:
         read = datetime.fromisoformat(text)
-    except ValueError:
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time; write 2030-01-31T00:00:00Z"
         ) from None
-    return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,12 @@ Run = Callable[..., Any]
 """Runs one command, checks its exit code, and answers what it printed (see conftest.py)."""
 
 
+def test_a_time_before_the_first_year_of_utc_is_no_time(run: Run) -> None:
+    told = run("job", "drain", "--as-of", "0001-01-01T00:00:00+14:00", code=2)
+
+    assert "for --as-of: '0001-01-01T00:00:00+14:00' is no time" in told.err
+
+
 @pytest.mark.parametrize(
     ("command", "flag"),
     [

@@ -90,6 +90,7 @@ def test_a_report_with_problems_ends_the_job_as_failed(
     [
         (["nothing"], "invalid choice: 'nothing'"),
         (["drain", "--as-of", "soon"], "'soon' is no time"),
+        (["drain", "--as-of", "0001-01-01T00:00:00+14:00"], "is no time"),
         (["maintain", "--rebuild"], "maintain takes no --rebuild"),
         (["drain", "--set", "nothing=1"], "'nothing' is no setting"),
         (["drain", "--set", "geo"], "'geo' is no setting"),
