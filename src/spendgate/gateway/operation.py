@@ -142,6 +142,7 @@ def _usage_of(answer: object) -> object:
         message = "answer must be the model's whole answer, an object"
         raise InvalidRequestError(message, "custom_inputs.answer")
     told = json_object(answer)
+    told = json_object(told.get("response")) or told  # the last event of a stream of responses
     is_answer = any(isinstance(told.get(name), list) for name in _ANSWER_FIELDS)
     if told and "usage" not in told and not is_answer:
         message = (

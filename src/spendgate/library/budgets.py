@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, get_args
 
 from spendgate.bootstrap import apply_policy
 from spendgate.config import Settings
-from spendgate.errors import InvalidRequestError
+from spendgate.errors import InvalidRequestError, StepError
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.ports import UpstreamNotSent, UpstreamOutcome
 from spendgate.gateway.wire import CHAT, Host
@@ -60,6 +60,7 @@ class Budgets:
                 _log.warning("%s", said)
         self._watch = Watch(self._thresholds_of)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="spendgate-library")
+        self._is_closed = False
         self._host.start()
 
     def step(
@@ -90,7 +91,12 @@ class Budgets:
             spend_token: a token that says who pays, where a signing key is set.
             route: which API is called; `responses` and `embeddings` take `input`.
             request: the rest of the request: `max_tokens`, `tools`, `input` …
+
+        Raises:
+            InvalidRequestError: if there is no such route, or who pays is in `custom_inputs`.
+            StepError: if these budgets are closed.
         """
+        self._check(route)
         if "custom_inputs" in request:
             message = "give agent, user, tags … as arguments of step, not in custom_inputs"
             raise InvalidRequestError(message, "custom_inputs")
@@ -122,6 +128,7 @@ class Budgets:
         Raises:
             SpendgateError: what `step` raises, and UpstreamError if the model server fails.
         """
+        self._check(route)
         reply = self._host.gateway.handle(route, body, host=Host.ENDPOINT)
         if reply.body.get("error"):
             raise refused(reply, self._watch)
@@ -133,6 +140,7 @@ class Budgets:
         self, body: Mapping[str, object], *, route: Route = CHAT
     ) -> dict[str, object]:
         """Make the same call from an event loop; it takes a thread until it is answered."""
+        self._check(route)
         return await asyncio.shield(in_thread(self._threads, lambda: self.call(body, route=route)))
 
     def on(self, moment: Moment, callback: Callable[[BudgetEvent], object]) -> None:
@@ -148,6 +156,7 @@ class Budgets:
 
     def close(self) -> None:
         """Settle what is under way, deliver the outbox and close the ledger."""
+        self._is_closed = True
         self._threads.shutdown()
         self._host.close()
 
@@ -161,6 +170,16 @@ class Budgets:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _check(self, route: str) -> None:
+        if self._is_closed:
+            # The ledger's file would be opened again, and nobody would deliver what is charged.
+            raise StepError(
+                "these budgets are closed; make steps and calls within their with block"
+            )
+        if route not in get_args(Route):
+            message = f"there is no such route; there are: {', '.join(get_args(Route))}"
+            raise InvalidRequestError(message, "route")
 
     def _thresholds_of(self, budget_id: str) -> Sequence[int]:
         policy = self._host.gateway.policy

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from decimal import Decimal
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.integration.library.conftest import HAIKU, MESSAGES, SONNET, Provider, spent_usd
@@ -229,6 +230,25 @@ def test_a_step_is_used_in_turn(budgets: Budgets) -> None:
         step.report({})
     with pytest.raises(StepError, match="make a new one"):
         step.__enter__()
+
+
+@pytest.mark.parametrize("route", ["nonsense", "respones", "chat"])
+def test_a_route_that_there_is_not_is_refused(budgets: Budgets, route: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="there are: chat/completions, ") as refused:
+        budgets.step(agent="a", model=SONNET, input="hi", route=route)
+    with pytest.raises(InvalidRequestError, match="there is no such route"):
+        budgets.call({"model": SONNET}, route=route)
+
+    assert refused.value.field == "route"
+
+
+def test_closed_budgets_hold_and_charge_nothing(budgets: Budgets) -> None:
+    budgets.close()
+
+    with pytest.raises(StepError, match="these budgets are closed"):
+        budgets.step(agent="a", model=SONNET, messages=MESSAGES)
+    with pytest.raises(StepError, match="these budgets are closed"):
+        asyncio.run(budgets.call_async({"model": SONNET, "messages": MESSAGES}))
 
 
 def test_a_step_works_in_tasks(budgets: Budgets, ask: Provider) -> None:

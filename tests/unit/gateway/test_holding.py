@@ -46,7 +46,13 @@ def test_the_body_is_what_was_granted(gate: Open, budget: Open) -> None:
 
 
 @pytest.mark.parametrize(
-    "report", [{"usage": USAGE}, {"answer": {"choices": [], "usage": USAGE}}], ids=["usage", "all"]
+    "report",
+    [
+        {"usage": USAGE},
+        {"answer": {"choices": [], "usage": USAGE}},
+        {"answer": {"type": "response.completed", "response": {"output": [], "usage": USAGE}}},
+    ],
+    ids=["usage", "all", "last event of a stream"],
 )
 def test_settling_charges_what_the_provider_reported(gate: Open, report: dict[str, Any]) -> None:
     opened = gate()
