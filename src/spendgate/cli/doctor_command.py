@@ -47,7 +47,8 @@ def doctor(
 ) -> None:
     """Check this installation, or with --workspace what the bundle needs; exits 1 if one fails.
 
-    Each line says what to do. Nothing is changed.
+    Each line says what to do. Nothing is changed, but a ledger that is empty or of an
+    earlier version gets its tables, as by every command that opens it.
     """
     if workspace:
         from spendgate.cli.workspace_checks import run_workspace_checks  # noqa: PLC0415 - slow
