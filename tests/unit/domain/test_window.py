@@ -67,8 +67,17 @@ def test_a_month_at_the_end_of_the_year_ends_in_the_next() -> None:
     assert window("month", "UTC", utc(2026, 12, 31, 23)).end == utc(2027, 1, 1)
 
 
-def test_a_week_has_the_year_of_its_iso_number() -> None:
-    assert window("week", "UTC", utc(2027, 1, 1)).key == "2026-W53"
+@pytest.mark.parametrize(
+    ("at", "key"),
+    [
+        (utc(2027, 1, 1), "2026-W53"),
+        (utc(2024, 12, 31), "2025-W01"),  # its Monday is in the old year, its number isn't
+        (utc(2025, 1, 5), "2025-W01"),
+        (utc(2024, 1, 1), "2024-W01"),
+    ],
+)
+def test_a_week_has_the_year_of_its_iso_number(at: datetime, key: str) -> None:
+    assert window("week", "UTC", at).key == key
 
 
 def test_a_time_in_any_zone_names_the_same_window() -> None:
