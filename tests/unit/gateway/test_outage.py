@@ -155,6 +155,19 @@ def test_no_more_calls_go_out_than_can_be_kept(
     assert [opened.chat().status for _ in range(3)] == [200, 200, 503]
 
 
+def test_a_call_that_is_booked_makes_room_for_another(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "UNHELD_MAX", 2)
+    assert [opened.chat().status for _ in range(2)] == [200, 200]
+    opened.failing.break_down()
+    assert opened.gateway.settle_late() == 0
+
+    opened.failing.break_down(*AWAY)
+
+    assert [opened.chat().status for _ in range(3)] == [200, 200, 503]
+
+
 def test_a_call_that_was_never_billed_books_nothing(opened: Any, folder: UnheldFolder) -> None:
     opened.upstream.script.append(UpstreamNotSent("ConnectError"))
     assert opened.chat().status == 502
@@ -249,6 +262,23 @@ def test_a_file_that_cant_be_read_is_told_and_left(
 
     assert "x%231.json" in caplog.text
     assert (opened.spent_nano, folder.count()) == (270_000, 1)
+
+
+def test_a_call_in_flight_when_the_ledger_is_back_is_booked_at_what_it_cost(
+    opened: Any, answer: Callable[..., Any], folder: UnheldFolder
+) -> None:
+    waiting: list[int] = []
+
+    def answer_after_the_outage(_body: Any) -> Any:
+        opened.failing.break_down()
+        waiting.append(opened.gateway.settle_late())
+        return answer()
+
+    opened.upstream.script.append(answer_after_the_outage)
+    assert opened.chat().status == 200
+
+    assert (waiting, opened.gateway.settle_late()) == ([1], 0)
+    assert (opened.spent_nano, opened.held_nano, folder.count()) == (270_000, 0, 0)
 
 
 def test_what_ends_after_its_worst_case_was_booked_changes_nothing(
