@@ -260,6 +260,17 @@ def test_a_budget_may_want_trust_where_none_is_asked_by_default(
     assert paid_by(opened.chat(own=vouched)) == ["session:s"]
 
 
+def test_a_budget_may_want_trust_where_nobody_could_vouch(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    opened = gate(budget(scope={"agent": "*"}, trust={"agent": "trusted"}))
+
+    reply = opened.chat(own={"user": None, "agent": "a"})
+
+    assert code(reply) == (403, "scope_forbidden", "custom_inputs.agent")
+    assert opened.upstream.bodies == []
+
+
 def test_a_budget_may_want_a_trusted_tag(
     keyed: Callable[..., Any], budget: Callable[..., Any]
 ) -> None:

@@ -104,6 +104,20 @@ def test_a_child_carries_what_its_parent_carries_and_what_was_added(
     assert reply.body["expires_at"].endswith("Z")
 
 
+@pytest.mark.parametrize("parent", [None, ["big", "small"]])
+def test_a_child_may_be_allowed_no_model_at_all(
+    narrow: Callable[..., Any],
+    keyed: Callable[..., Any],
+    budget: Callable[..., Any],
+    parent: list[str] | None,
+) -> None:
+    child = narrow(token(models=parent), models=[]).body["spend_token"]
+
+    assert said(child).models == ()
+    reply = spend(keyed(budget(scope={"agent": "*"})), child)
+    assert (reply.status, reply.body["error"]["code"]) == (403, "model_forbidden")
+
+
 def test_a_child_may_end_sooner_and_never_later(narrow: Callable[..., Any]) -> None:
     parent = token()
     ends = said(parent).expires_at
