@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from spendgate.gateway.idempotency import KeptAnswers, keyed_request_id
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamLost, UpstreamNotSent
-from spendgate.gateway.reply import spend_headers
+from spendgate.gateway.reply import Reply, spend_headers
 from spendgate.gateway.wire import EMBEDDINGS, Host
 
 KEY = {"idempotency_key": "k-1"}
@@ -134,6 +135,21 @@ def test_a_key_belongs_to_who_sent_it(gate: Callable[..., Any], other: dict[str,
     assert len(opened.upstream.bodies) == 2
 
 
+@pytest.mark.parametrize(
+    ("key", "scopes", "other_key", "others"),
+    [
+        ("1x", {"user": "ann"}, "x", {"user": "ann1"}),
+        ("k", {"org": "a"}, "k", {"team": "a"}),
+        ("k", {"agent": "a"}, "k", {"user": "a"}),
+        ("k", {"org": "a", "team": "bc"}, "k", {"org": "ab", "team": "c"}),
+    ],
+)
+def test_two_callers_whose_names_and_keys_read_alike_together_share_no_id(
+    key: str, scopes: dict[str, str], other_key: str, others: dict[str, str]
+) -> None:
+    assert keyed_request_id(key, scopes) != keyed_request_id(other_key, others)
+
+
 def test_a_refused_call_uses_its_key_up_only_when_it_is_admitted(
     gate: Callable[..., Any], budget: Callable[..., Any]
 ) -> None:
@@ -199,6 +215,19 @@ def test_kept_answers_are_bounded_by_their_bytes(gate: Callable[..., Any], answe
 
     assert code(opened.chat(own={"idempotency_key": "k-1"})) == "idempotency_replayed"
     assert code(opened.chat(own={"idempotency_key": "k-2"})) == 200
+
+
+def test_an_answer_that_is_kept_again_takes_its_room_once() -> None:
+    kept = KeptAnswers(kept_max=10, bytes_max=1_000)
+    first, second = (Reply(200, {"text": letter * 600}) for letter in "xy")
+
+    kept.put("id", "print", first)
+    kept.put("id", "print", second)
+
+    found = kept.get("id", "print")
+    assert found is not None
+    assert found.body == second.body
+    assert kept.get("id", "another") is None
 
 
 def test_an_answer_larger_than_all_the_room_drives_no_other_out(
