@@ -141,6 +141,18 @@ def test_a_shadow_budget_s_guard_records_and_refuses_nothing(
     }
 
 
+@pytest.mark.parametrize("name", ["a-watch", "z-watch"])  # budgets are asked by their ids
+def test_a_shadow_budget_s_guard_hides_no_other_loop(
+    gate: Callable[..., Any], budget: Callable[..., Any], name: str
+) -> None:
+    guard = {"repeats": 1, "minutes": 5}
+    watching = budget(id=name, scope={}, mode="shadow", loop_guard=guard)
+    opened = gate(watching, budget(loop_guard=guard))
+
+    assert [outcome(opened.chat(own=TASK)) for _ in range(2)] == [200, "loop_detected"]
+    assert [one.budget_id for one in opened.decisions] == ["users"]
+
+
 def test_a_shadow_budget_s_guard_doesnt_lift_the_default(
     gate: Callable[..., Any], budget: Callable[..., Any]
 ) -> None:

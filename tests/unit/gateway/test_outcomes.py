@@ -309,10 +309,11 @@ def test_only_the_code_of_an_upstreams_error_is_passed_on(
     assert "CANARY" not in str(reply.body)
 
 
-def test_a_usage_of_nothing_is_no_count_and_takes_the_full_hold(
-    gate: Callable[..., Any], answer: Any
+@pytest.mark.parametrize("output", [0, 5])
+def test_a_usage_without_input_is_no_count_and_takes_the_full_hold(
+    gate: Callable[..., Any], answer: Any, output: int
 ) -> None:
-    nothing = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    nothing = {"prompt_tokens": 0, "completion_tokens": output, "total_tokens": output}
     opened = gate()
     opened.upstream.script += [answer(usage=nothing)]
 
