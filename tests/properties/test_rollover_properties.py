@@ -1,13 +1,22 @@
 """Rollover moves money between neighbouring windows and never makes any, in any order of calls."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spendgate.domain.budget import PPM, BalanceKey, Budget, Claim, Policy, parse_window
-from spendgate.domain.decision import Balance, Candidate, Granted, decide, positions_of
+from spendgate.domain.decision import (
+    Balance,
+    Candidate,
+    Granted,
+    decide,
+    decide_at,
+    positions_of,
+    weigh,
+)
 from spendgate.domain.rollover import CALENDAR, neighbour_keys
 from spendgate.domain.scope import Identity, Scope
 from spendgate.domain.window import WindowSpec, window_at
@@ -106,6 +115,23 @@ def test_more_spent_before_never_leaves_more_now(
         return positions_of([claim], balances)[0].available_nano
 
     assert left(before + more) <= left(before) <= left(before + more) + more
+
+
+@given(st.integers(0, 150), st.integers(0, 150), st.integers(0, 250), st.integers(0, 60))
+@example(100, 10, 250, 20)  # the next has taken 50: below the soft cap of 100, above that of 50
+@example(0, 60, 0, 5)  # 50 were carried here: above the soft cap of 100, below that of 150
+def test_a_call_far_from_the_limits_of_its_window_is_decided_as_one_near_them(
+    before: int, now: int, after: int, expected: int
+) -> None:
+    made = replace(budget(50), soft_cap_ppm=500_000, disable_tools=("search",))
+    claim = claim_on(1, made)
+    keys = (*neighbours_of(claim), claim.keys[0])
+    balances = {key: Balance(used, 0) for key, used in zip(keys, (before, after, now), strict=True)}
+    candidates = {"m": Candidate("m", 0, 1000, 10, expected, "v")}
+
+    positions = positions_of([claim], balances)
+
+    assert decide_at(positions, candidates, "m") == weigh(positions, candidates, "m")
 
 
 @given(st.integers(0, 150), st.integers(0, 150), st.integers(1, 150))

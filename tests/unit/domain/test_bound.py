@@ -82,6 +82,30 @@ def test_tools_and_response_formats_bring_a_hidden_preamble(fields: dict[str, ob
     assert input_tokens_max(body, tool_preamble_tokens=346) == without + 346
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("documents", [{"text": "a page"}]),
+        ("functions", [{"name": "f"}]),
+        ("output_config", {"effort": "low"}),
+        ("response_format", {"type": "json_object"}),
+        ("text", {"format": {"type": "json_object"}}),
+        ("tools", [{"type": "function", "function": {"name": "f"}}]),
+        ("chat_template_kwargs", {"enable_thinking": True}),
+        ("structured_outputs", {"json": {"type": "object"}}),
+    ],
+)
+def test_every_field_that_a_hidden_prompt_comes_with_is_charged_for_it(
+    name: str, value: object
+) -> None:
+    body = chat("hello", **{name: value})
+
+    bounds = [input_tokens_max(body, tool_preamble_tokens=tokens) for tokens in (0, 512)]
+
+    assert bounds[1] - bounds[0] == 512
+    assert input_tokens_max(body) == bounds[1]
+
+
 def test_no_tools_bring_no_preamble() -> None:
     body = chat("hello", tools=[], functions=None)
 
