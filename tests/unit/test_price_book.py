@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib import metadata
@@ -264,6 +265,17 @@ def test_extra_rows_come_after_the_overlays() -> None:
     book = load_price_book(["recipe"], [own])
 
     assert book.price_for("databricks-dbrx-instruct", at=NOW) == own
+
+
+@pytest.mark.parametrize("overlays", [[], ["recipe"]])
+def test_an_extra_row_of_the_same_date_replaces_a_shipped_one(overlays: list[str]) -> None:
+    shipped = load_price_book(overlays).price_for("databricks-dbrx-instruct", at=NOW)
+    assert shipped is not None
+    own = replace(shipped, usd_pico={name: 2 * rate for name, rate in shipped.usd_pico.items()})
+
+    book = load_price_book(overlays, [own])
+
+    assert book.price_for("databricks-dbrx-instruct", at=NOW) == own != shipped
 
 
 def test_every_row_survives_being_written_and_read() -> None:

@@ -124,11 +124,14 @@ def test_a_route_without_a_notifier_is_a_problem_and_waits_for_one(
     assert store.states(["a1@pager"])["a1@pager"].error == NO_NOTIFIER
 
 
-def test_a_sender_that_breaks_is_a_problem_of_its_place_alone(store: StoredDeliveries) -> None:
+@pytest.mark.parametrize("error", [OSError, TypeError])
+def test_a_sender_that_breaks_is_a_problem_of_its_place_alone(
+    store: StoredDeliveries, error: type[Exception]
+) -> None:
     class Broken(Places):
         def send(self, notifier: NotifierSpec, alerts: Sequence[Alert]) -> list[str | None]:
             if notifier.name == "bills":
-                raise OSError("s3cret")
+                raise error("s3cret")
             return super().send(notifier, alerts)
 
     store.add([(FULL, ("chat", "bills"))], NOON)
@@ -136,7 +139,7 @@ def test_a_sender_that_breaks_is_a_problem_of_its_place_alone(store: StoredDeliv
     told = tell(store, Broken())
 
     assert (told.sent, told.put_off) == (1, 1)
-    assert told.problems == ("notifier 'bills': fails with OSError",)
+    assert told.problems == (f"notifier 'bills': fails with {error.__name__}",)
 
 
 def test_the_waits_double_up_to_six_hours() -> None:
