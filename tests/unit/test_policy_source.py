@@ -372,13 +372,14 @@ def test_a_step_that_saves_nothing_or_says_two_things_is_refused(
     assert said in found[0]
 
 
-def test_a_raise_and_its_budget_must_fit_a_ledger_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", ["9000000000", "5000000000, rollover: {max_usd: 4000000000}"])
+def test_a_raise_and_its_budget_must_fit_a_ledger_together(tmp_path: Path, limit: str) -> None:
     found = problems(
         tmp_path,
-        """
+        f"""
         budgets:
-          - {id: b, scope: {}, limit_usd: 9000000000}
-          - {raises: b, amount_usd: 1000000000, reason: launch}
+          - {{id: b, scope: {{}}, limit_usd: {limit}}}
+          - {{raises: b, amount_usd: 1000000000, reason: launch}}
         """,
     )
 

@@ -48,9 +48,9 @@ USED: dict[str, Any] = {"scope": {"org": "acme", "user": "ann"}, "cost_usd": "0.
 class Desk:
     """The routes over a ledger, and what the ledger then has."""
 
-    def __init__(self, ledger: SqliteLedger, keys: WebhookKeys = KEYS) -> None:
+    def __init__(self, ledger: SqliteLedger, keys: WebhookKeys = KEYS, now: datetime = NOW) -> None:
         self.ledger = ledger
-        routes = WebhookRoutes(keys, lambda: ledger, lambda: NOW).routes()
+        routes = WebhookRoutes(keys, lambda: ledger, lambda: now).routes()
         self.client = TestClient(Starlette(routes=routes))
 
     def helicone(self, content: Any, signature: str | None = None) -> Any:
@@ -145,6 +145,46 @@ def test_any_meter_may_say_when_and_for_whom_money_was_spent(desk: Desk) -> None
     assert (event.charge.note.reason, event.charge.usage) == ("transcripts", None)
     assert desk.usage({**used, "reason": "other"}).status_code == 409
     assert desk.usage(used, "msg_2").json()["changed"]
+
+
+def test_what_another_clock_says_is_to_come_is_spent_now(ledger: SqliteLedger) -> None:
+    late = NOW.replace(hour=23, minute=58)
+    tomorrow = late + timedelta(minutes=4)
+    desk = Desk(ledger, now=late)
+
+    told = desk.usage({**USED, "occurred_at": tomorrow.isoformat()}, at=late).json()
+
+    assert told["changed"]
+    # The window of today, not of tomorrow.
+    assert desk.spent() == {"users": 500_000_000, "all": 500_000_000, "acme": 500_000_000}
+    (event,) = desk.events()
+    assert event.facts.occurred_at == late
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input_tokens": 11},
+        {"output_tokens": 3},
+        {"input_tokens": 2, "output_tokens": 10},
+        {"model": "other"},
+        {"provider": "other"},
+        {"cost_usd": "0.6"},
+        {"scope": {"org": "acme"}},
+        {"occurred_at": NOW.isoformat()},
+    ],
+)
+def test_a_name_that_was_used_for_another_spend_is_a_conflict(
+    desk: Desk, change: dict[str, Any]
+) -> None:
+    used = {**USED, "model": "whisper", "provider": "x", "input_tokens": 10, "output_tokens": 2}
+    assert desk.usage(used).json()["changed"]
+
+    answer = desk.usage({**used, **change})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "already_exists")
+    assert not desk.usage(used).json()["changed"]
+    assert len(desk.events()) == 1
 
 
 def test_a_repeat_is_told_what_was_booked_when_its_budgets_are_gone(desk: Desk) -> None:
