@@ -1,5 +1,6 @@
 """The checks of `doctor`: each answers ok, warn or fail, and the way out. They change nothing."""
 
+import difflib
 import importlib.metadata
 import importlib.util
 import os
@@ -24,6 +25,7 @@ from spendgate.domain.budget import CUT
 from spendgate.domain.money import format_usd
 from spendgate.domain.upstream import WORKSPACE, UpstreamKind, UpstreamSpec
 from spendgate.errors import HostError, PolicyError, SpendgateError
+from spendgate.web.environment import setting_names
 
 JAVA_MIN = 17
 """Spark 4 runs on Java 17 and 21."""
@@ -32,6 +34,8 @@ OUTBOX_SECONDS_FAIL = 3600
 DEAD_LETTERS_SHOWN = 5
 SWEEP_SECONDS_WARN = 120
 """Hosts sweep every few seconds; what is later than this has nobody to end it."""
+_LIKENESS = 0.8
+"""From here on (difflib's ratio) a variable looks like a setting's: HELD_WAIT, SIGNINGKEY."""
 _JAVA_SECONDS = 10
 _JAVA_VERSION = re.compile(r'version "(\d+)')
 
@@ -60,7 +64,7 @@ class Check:
 
 def run_checks(settings: Settings) -> list[Check]:
     """Run all checks; one that fails doesn't stop the others."""
-    machine = [_python(), _java(), _home(settings), _signing_key(settings)]
+    machine = [_python(), _java(), _home(settings), _signing_key(settings), *_misspelt_settings()]
     records = [*_policy_file(settings), *_ledger_checks(settings), _tables(settings)]
     names_servers = any(one.figures.get("model_servers") for one in records)
     return [*machine, _upstream(settings, names_servers=names_servers), *records]
@@ -103,6 +107,20 @@ def _home(settings: Settings) -> Check:
     if existing != home:
         return Check("home", Status.WARN, f"{home} doesn't exist", "made at the first start")
     return Check("home", Status.OK, str(home))
+
+
+def _misspelt_settings() -> list[Check]:
+    """Tell of variables that nobody reads and that look like a setting's; others may be keys."""
+    known = setting_names()
+    found: list[Check] = []
+    for name in sorted(os.environ):
+        if name.startswith("SPENDGATE_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_LIKENESS)
+            detail = f"{name} is no setting and isn't read"
+            found += [
+                Check("settings", Status.WARN, detail, f"did you mean {one}?") for one in near
+            ]
+    return found
 
 
 def _signing_key(settings: Settings) -> Check:

@@ -19,16 +19,22 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     return variables
 
 
+def setting_names() -> set[str]:
+    """Return the variables that settings are read from."""
+    names = {f"SPENDGATE_{name.upper()}" for name in Settings.model_fields}
+    for field in Settings.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            names.update(map(str, field.validation_alias.choices))
+    return names
+
+
 def without_settings(kept: Collection[str] = ()) -> list[str]:
     """Return the start of a command that doesn't see the caller's settings, but those kept.
 
     A run has its own; a signing key in the caller's shell would refuse the whole crowd.
     """
-    names = {f"SPENDGATE_{name.upper()}" for name in Settings.model_fields}
-    for field in Settings.model_fields.values():
-        if isinstance(field.validation_alias, AliasChoices):
-            names.update(map(str, field.validation_alias.choices))
-    return ["env", *(part for name in sorted(names) if name not in kept for part in ("-u", name))]
+    names = sorted(setting_names())
+    return ["env", *(part for name in names if name not in kept for part in ("-u", name))]
 
 
 def _text(value: object) -> str:
