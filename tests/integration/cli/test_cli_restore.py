@@ -229,14 +229,18 @@ def test_a_budget_that_the_policy_lacks_stops_the_restore_unless_it_may_be_forgo
     assert {one["budget_id"] for one in rows} == {"org", "day"}
 
 
-def test_a_ledger_that_has_spend_is_never_restored_over(
-    run: Run, home: Path, policy: Path, model: BillingModel
-) -> None:
+def deliver_a_call(run: Run, home: Path, policy: Path, model: BillingModel) -> None:
     run("budget", "import", str(policy))
     process = Process(home, model)
     process.call("ann")
     process.ledger.close()
     run("job", "drain")
+
+
+def test_a_ledger_that_has_spend_is_never_restored_over(
+    run: Run, home: Path, policy: Path, model: BillingModel
+) -> None:
+    deliver_a_call(run, home, policy, model)
     before = run("spend", "show", "--json").json
 
     told = run("audit", "--restore", "--unflushed-usd", "1", code=1)
@@ -248,11 +252,7 @@ def test_a_ledger_that_has_spend_is_never_restored_over(
 def test_a_ledger_whose_first_call_is_in_flight_is_never_restored_over(
     run: Run, home: Path, policy: Path, model: BillingModel
 ) -> None:
-    run("budget", "import", str(policy))
-    process = Process(home, model)
-    process.call("ann")
-    process.ledger.close()
-    run("job", "drain")
+    deliver_a_call(run, home, policy, model)
     for path in home.glob("ledger.db*"):
         path.unlink()
     run("budget", "import", str(policy))

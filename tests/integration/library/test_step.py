@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -283,22 +283,26 @@ def test_a_cancelled_task_is_charged_and_leaves_no_hold(budgets: Budgets) -> Non
     assert spent_usd(budgets) > 0
 
 
-def test_a_task_cancelled_while_it_reports_is_charged_what_it_reported(
-    budgets: Budgets,
+async def cancel_while_it_waits_for_a_thread(
+    budgets: Budgets, work: Coroutine[Any, Any, object]
 ) -> None:
+    is_open = threading.Event()
+    for _ in range(16):  # every thread is busy
+        budgets._threads.submit(is_open.wait)
+    task = asyncio.create_task(work)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    is_open.set()
+
+
+def test_a_task_cancelled_while_it_reports_is_charged_what_it_reported(budgets: Budgets) -> None:
     async def run() -> None:
         step = budgets.step(agent="a", model=SONNET, messages=MESSAGES)
         await step.__aenter__()
         step.report(ALL_OF_100)
-        is_open = threading.Event()
-        for _ in range(16):  # every thread is busy, so that the end waits for one
-            budgets._threads.submit(is_open.wait)
-        task = asyncio.create_task(step.__aexit__(None, None, None))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        is_open.set()
+        await cancel_while_it_waits_for_a_thread(budgets, step.__aexit__(None, None, None))
 
     asyncio.run(run())
     budgets._threads.shutdown()
@@ -307,19 +311,9 @@ def test_a_task_cancelled_while_it_reports_is_charged_what_it_reported(
 
 
 def test_a_task_cancelled_while_it_asks_for_money_pays_nothing(budgets: Budgets) -> None:
-    async def run() -> None:
-        is_open = threading.Event()
-        for _ in range(16):  # every thread is busy, so that the step waits for one
-            budgets._threads.submit(is_open.wait)
-        step = budgets.step(agent="a", model=SONNET, messages=MESSAGES)
-        task = asyncio.create_task(step.__aenter__())
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        is_open.set()
+    step = budgets.step(agent="a", model=SONNET, messages=MESSAGES)
 
-    asyncio.run(run())
+    asyncio.run(cancel_while_it_waits_for_a_thread(budgets, step.__aenter__()))
     budgets._threads.shutdown()
 
     assert spent_usd(budgets) == 0
