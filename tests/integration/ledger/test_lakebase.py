@@ -4,6 +4,7 @@ for as passwords."""
 import os
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from databricks.sdk.core import Config
 from tests.workspace.stand_in import CLIENT_SECRET, Request
 from tests.workspace.stand_in import Workspace as StandIn
 
+from spendgate.adapters import lakebase
 from spendgate.adapters.lakebase import (
     LakebaseAddress,
     LakebaseParameters,
@@ -150,6 +152,22 @@ def test_the_user_defaults_to_the_service_principal() -> None:
     assert found["user"] == CLIENT_ID
     assert found["dbname"] == "databricks_postgres"
     assert found["sslmode"] == "require"
+
+
+@pytest.mark.usefixtures("credentials")
+def test_an_endpoint_that_moved_is_found_at_its_new_host_in_five_minutes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(lakebase, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    parameters = LakebaseParameters(LakebaseAddress(ENDPOINT), lambda: workspace_client(2))
+    old = parameters()["host"]
+    workspace.state.lakebase[ENDPOINT] = "moved.example"
+
+    clock.now += 299
+    assert parameters()["host"] == old
+    clock.now += 2
+    assert parameters()["host"] == "moved.example"
 
 
 def test_a_workspace_that_is_down_is_unavailable_soon(workspace: Workspace) -> None:
