@@ -35,6 +35,9 @@ def test_a_header_of_ours_is_ascii(value: bytes) -> None:
         single_headers(scope((b"x-spend-user", value)))
 
 
-def test_a_header_of_ours_stands_once() -> None:
-    with pytest.raises(BodyError, match="stands twice"):
-        single_headers(scope((b"x-spend-user", b"ann"), (b"X-Spend-User", b"bob")))
+@pytest.mark.parametrize("name", [b"x-spend-user", b"authorization", b"idempotency-key"])
+def test_a_header_of_ours_stands_once(name: bytes) -> None:
+    with pytest.raises(BodyError, match="stands twice") as refused:
+        single_headers(scope((name, b"ann"), (name.title(), b"bob")))
+
+    assert (refused.value.status, refused.value.field) == (400, name.decode())

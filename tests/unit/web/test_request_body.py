@@ -64,6 +64,13 @@ def test_a_body_that_only_opens_is_too_deep(body: bytes):
     assert refused.value.status == 400
 
 
+def test_depth_is_counted_on_across_the_pieces_that_a_body_is_looked_at_in():
+    body = b"[" + b"[]," * 32_748 + b"[" * 80  # neither 65,536 brackets nor the rest have 64 levels
+
+    with pytest.raises(BodyError, match="nests deeper than 64 levels"):
+        check_body(body)
+
+
 def test_wide_is_not_deep():
     check_body(json.dumps({"messages": [[{}]] * 50_000}).encode())
 
@@ -134,6 +141,8 @@ def test_another_encoding_is_refused():
         (b"content-type", b"text/csv", 415),
         (b"content-type", b"application/json; charset=latin-1", 415),
         (b"content-encoding", b"gzip", 415),
+        (b"content-encoding", b"br", 415),
+        (b"content-encoding", b"deflate", 415),
     ],
 )
 def test_headers_give_a_bad_body_away(name: bytes, value: bytes, status: int):
@@ -181,6 +190,10 @@ def run(awaitable: Coroutine[object, None, bytes | None]) -> bytes | None:
 
 def test_a_body_is_put_together_from_its_chunks():
     assert run(read_body(Chunks(b'{"a"', b"", b": 1}"), 1024)) == b'{"a": 1}'
+
+
+def test_a_body_may_be_as_large_as_the_maximum():
+    assert run(read_body(Chunks(b"x" * 1000, b"x" * 24), 1024)) == b"x" * 1024
 
 
 def test_a_body_without_a_length_is_counted_while_it_comes():
