@@ -195,6 +195,8 @@ def test_a_settlement_after_the_expiry_corrects_the_charge(gate: Open) -> None:
         "expired",
         "settled",
     ]
+    sources = [one.body["spend"]["usage_source"] for one in (voided, unknown, known)]  # type: ignore[index]
+    assert sources == ["reserved", "reserved", "reported"]
     assert (opened.spent_nano, opened.held_nano) == (COST_NANO, 0)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from tests.unit.gateway.two_phases import held
+
 from spendgate.domain.hold import EventKind
 from spendgate.gateway.ports import UpstreamAnswer
 
@@ -52,6 +54,16 @@ def test_a_hold_outlives_the_time_out_of_its_server(
 
     assert opened.chat().status == 200
     assert [event.kind for event in opened.events] == [EventKind.SETTLED]
+
+
+def test_a_hold_lasts_half_a_minute_longer_than_the_call_it_pays_for(
+    gate: Callable[..., Any],
+) -> None:
+    slow = {"slow": {"url": "http://slow.example", "timeout_seconds": 900}}
+
+    hold = held(gate(upstreams=slow, hold_seconds=60))
+
+    assert hold["expires_at"] == "2026-03-10T12:15:30Z"
 
 
 def test_models_without_a_server_go_to_the_hosts_own(gate: Callable[..., Any]) -> None:
