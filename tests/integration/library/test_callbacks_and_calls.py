@@ -63,6 +63,24 @@ def test_a_hard_stop_is_told_once_a_window(budgets: Budgets) -> None:
     assert [(one.moment, one.budget_id) for one in heard] == [("hard-stop", "tiny")]
 
 
+def test_money_that_other_calls_hold_is_no_hard_stop(budgets: Budgets) -> None:
+    heard: list[BudgetEvent] = []
+    budgets.on("hard-stop", heard.append)
+
+    def refusal() -> BudgetExceededError:
+        step = budgets.step(agent="a", model=SONNET, messages=MESSAGES, max_tokens=40_000)
+        with pytest.raises(BudgetExceededError) as refused, step:
+            pass
+        return refused.value
+
+    with budgets.step(agent="a", model=SONNET, messages=MESSAGES, max_tokens=40_000):
+        assert refusal().retryable
+        assert heard == []
+
+    assert not refusal().retryable  # the call above is charged in full
+    assert [(one.moment, one.budget_id) for one in heard] == [("hard-stop", "agents")]
+
+
 def test_a_callback_that_raises_breaks_nothing(
     budgets: Budgets, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,19 +1,23 @@
 """The gate on an event loop: no call holds a thread, and no cancelled call loses money."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from starlette.types import Message
 from tests.unit.gateway.slow_upstream import USED_NANO, SlowUpstream, asked, until
 
+from spendgate.app.model_calls import ModelCalls
 from spendgate.domain.decision import Granted
 from spendgate.gateway.admission import Incoming
 from spendgate.gateway.async_gateway import AsyncGateway
 from spendgate.gateway.reply import Reply
 from spendgate.gateway.streamed_call import StreamedCall
+from spendgate.gateway.wire import CHAT
 
 
 def test_a_call_is_answered_as_in_a_thread(gate: Callable[..., Any], on_loop: Any) -> None:
@@ -173,6 +177,34 @@ def test_a_cut_off_stream_is_charged_in_full(gate: Callable[..., Any], on_loop: 
 
     assert opened.events[-1].kind.value == "expired"
     assert opened.held_nano == 0
+
+
+def test_a_stream_that_its_host_fails_to_send_is_cut_off(
+    gate: Callable[..., Any], on_loop: Any
+) -> None:
+    opened = gate()
+    requests = [{"type": "http.request", "body": json.dumps(asked(stream=True).body).encode()}]
+    faults, statuses = [RuntimeError("the server has a fault")], list[int]()
+
+    async def receive() -> Message:
+        if not requests:
+            await asyncio.Event().wait()
+        return requests.pop()
+
+    async def send(message: Message) -> None:
+        if faults:
+            raise faults.pop()
+        statuses.append(message.get("status", 0))
+
+    async def scenario(gateway: AsyncGateway, upstream: SlowUpstream) -> None:
+        calls = ModelCalls(lambda: gateway, body_bytes_max=10**6, client_seconds=30)
+        await calls.answer(CHAT, {"type": "http", "headers": []}, receive, send)
+        assert opened.held_nano == 0
+
+    on_loop(opened, scenario)
+
+    assert statuses[0] == 500
+    assert opened.events[-1].kind.value == "expired"
 
 
 def test_a_client_that_leaves_closes_the_stream_where_its_budget_says_so(
