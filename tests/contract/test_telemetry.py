@@ -82,9 +82,12 @@ def test_a_metrics_token_guards_the_page_and_nothing_else(tmp_path: Path, simula
         without = httpx.get(f"{app.url}/metrics", timeout=30)
         wrong = httpx.get(f"{app.url}/metrics", headers={"Authorization": "Bearer x"}, timeout=30)
         right = httpx.get(f"{app.url}/metrics", headers={"Authorization": "Bearer mt"}, timeout=30)
+        both = [("Authorization", "Bearer mt"), ("Authorization", "Bearer x")]
+        twice = httpx.get(f"{app.url}/metrics", headers=both, timeout=30)
         answered = app.chat({"agent": "a"})
 
     assert (without.status_code, wrong.status_code, right.status_code) == (401, 401, 200)
+    assert twice.status_code == 401
     assert without.json()["error"]["param"] == "authorization"
     assert answered.status_code == 200
 

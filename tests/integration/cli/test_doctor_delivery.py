@@ -2,9 +2,13 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+
+from spendgate.bootstrap import utc_now
+from spendgate.cli import checks
 
 Run = Callable[..., Any]
 """Runs one command, checks its exit code, and answers what it printed (see conftest.py)."""
@@ -37,6 +41,30 @@ def test_the_doctor_names_who_delivers(
 
     assert found["outbox"] == outbox
     assert found["delta tables"].endswith(tables)
+
+
+@pytest.mark.parametrize(
+    ("age", "status"),
+    [
+        (timedelta(), "ok"),
+        (timedelta(minutes=10), "warn"),
+        (timedelta(hours=2), "fail"),
+    ],
+    ids=str,
+)
+def test_the_doctor_fails_on_an_event_that_waits_for_an_hour(
+    run: Run,
+    outbox_with_an_event: None,
+    monkeypatch: pytest.MonkeyPatch,
+    age: timedelta,
+    status: str,
+) -> None:
+    monkeypatch.setattr(checks, "utc_now", lambda: utc_now() + age)
+
+    told = run("doctor", "--json", code=1 if status == "fail" else 0)
+
+    (outbox,) = (one for one in told.json if one["check"] == "outbox")
+    assert outbox["status"] == status
 
 
 def test_the_doctor_sends_nobody_to_the_hosts_of_a_shared_ledger_for_tables(run: Run) -> None:
