@@ -159,12 +159,14 @@ def test_a_place_that_cant_be_reached_is_told_of_without_its_address(
     assert "s3cret" not in caplog.text.replace("http://127.0.0.1:1/s3cret", "")
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 410, 429, 500, 503])
 def test_a_refusing_webhook_isnt_asked_again_for_the_rest(
-    monkeypatch: pytest.MonkeyPatch, place: Place
+    monkeypatch: pytest.MonkeyPatch, place: Place, status: int
 ) -> None:
-    place.status = 503
+    place.status = status
+    said = f"answers {status}"
 
-    assert send(monkeypatch, place.url, STOP, STOP, STOP, kind="webhook") == ["answers 503"] * 3
+    assert send(monkeypatch, place.url, STOP, STOP, STOP, kind="webhook") == [said] * 3
     assert len(place.received) == 1
 
 

@@ -167,6 +167,9 @@ def test_a_row_is_in_force_from_its_first_instant_until_its_end() -> None:
     assert book.price_for("open", at=end) == listed
     assert not book.has("open", START - tick)
     assert book.has("open", end)
+    assert promotion.is_in_force(end - tick)
+    assert not promotion.is_in_force(end)
+    assert not PriceBook((promotion,)).has("open", end)
 
 
 def test_a_newer_row_answers_for_later_calls_and_the_old_one_for_its_own() -> None:

@@ -198,6 +198,18 @@ def test_a_smaller_grant_cuts_the_answer(
     assert tally.past_nano == 15_030_000
 
 
+def test_a_call_that_ended_the_moment_another_came_holds_nothing_any_more(
+    gate: Callable[..., Any], replayed: Replayed, budget: Callable[..., Budget]
+) -> None:
+    opened = gate(budget(limit_usd="0.003", fit=False))
+    for _ in range(2):
+        assert opened.chat().status == 200  # the clock stands still
+
+    tally = replayed(opened, opened.ledger.policies.policy())
+
+    assert (tally.replayed, tally.same) == ({"allow": 2}, 2)
+
+
 def test_calls_without_a_budget_are_refused_unless_the_policy_lets_them(
     gate: Callable[..., Any], replayed: Replayed, budget: Callable[..., Budget]
 ) -> None:
