@@ -1,6 +1,5 @@
 """The checks of `doctor`: each answers ok, warn or fail, and the way out. They change nothing."""
 
-import difflib
 import importlib.metadata
 import importlib.util
 import os
@@ -25,7 +24,7 @@ from spendgate.domain.budget import CUT
 from spendgate.domain.money import format_usd
 from spendgate.domain.upstream import WORKSPACE, UpstreamKind, UpstreamSpec
 from spendgate.errors import HostError, PolicyError, SpendgateError
-from spendgate.web.environment import setting_names
+from spendgate.web.environment import misspelt_settings
 
 JAVA_MIN = 17
 """Spark 4 runs on Java 17 and 21."""
@@ -34,8 +33,6 @@ OUTBOX_SECONDS_FAIL = 3600
 DEAD_LETTERS_SHOWN = 5
 SWEEP_SECONDS_WARN = 120
 """Hosts sweep every few seconds; what is later than this has nobody to end it."""
-_LIKENESS = 0.8
-"""From here on (difflib's ratio) a variable looks like a setting's: HELD_WAIT, SIGNINGKEY."""
 _JAVA_SECONDS = 10
 _JAVA_VERSION = re.compile(r'version "(\d+)')
 
@@ -110,17 +107,10 @@ def _home(settings: Settings) -> Check:
 
 
 def _misspelt_settings() -> list[Check]:
-    """Tell of variables that nobody reads and that look like a setting's; others may be keys."""
-    known = setting_names()
-    found: list[Check] = []
-    for name in sorted(os.environ):
-        if name.startswith("SPENDGATE_") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=_LIKENESS)
-            detail = f"{name} is no setting and isn't read"
-            found += [
-                Check("settings", Status.WARN, detail, f"did you mean {one}?") for one in near
-            ]
-    return found
+    return [
+        Check("settings", Status.WARN, f"{name} is no setting and isn't read", f"use {meant}")
+        for name, meant in misspelt_settings().items()
+    ]
 
 
 def _signing_key(settings: Settings) -> Check:

@@ -1,12 +1,17 @@
 """Settings for child processes, through the environment: arguments show in every process list."""
 
 import json
+import os
 from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import AliasChoices, SecretStr
 
 from spendgate.config import Settings
+
+LIKENESS = 0.8
+"""From here on (difflib's ratio) a variable looks like a setting's: HELD_WAIT, SIGNINGKEY."""
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
@@ -19,8 +24,18 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     return variables
 
 
-def setting_names() -> set[str]:
-    """Return the variables that settings are read from."""
+def misspelt_settings() -> dict[str, str]:
+    """Return variables that nobody reads, each with the setting that it looks like.
+
+    Others that begin so may be keys which a policy names.
+    """
+    known = _setting_names()
+    unread = [name for name in os.environ if name.startswith("SPENDGATE_") and name not in known]
+    near = {name: get_close_matches(name, known, n=1, cutoff=LIKENESS) for name in sorted(unread)}
+    return {name: found[0] for name, found in near.items() if found}
+
+
+def _setting_names() -> set[str]:
     names = {f"SPENDGATE_{name.upper()}" for name in Settings.model_fields}
     for field in Settings.model_fields.values():
         if isinstance(field.validation_alias, AliasChoices):
@@ -33,7 +48,7 @@ def without_settings(kept: Collection[str] = ()) -> list[str]:
 
     A run has its own; a signing key in the caller's shell would refuse the whole crowd.
     """
-    names = sorted(setting_names())
+    names = sorted(_setting_names())
     return ["env", *(part for name in names if name not in kept for part in ("-u", name))]
 
 

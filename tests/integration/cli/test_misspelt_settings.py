@@ -27,7 +27,5 @@ def test_the_doctor_says_which_setting_was_meant(
 
     found = [one for one in told.json if one["check"] == "settings"]
     assert "a secret" not in told.out
-    assert [one["way_out"] for one in found] == (
-        [] if meant is None else [f"did you mean {meant}?"]
-    )
+    assert [one["way_out"] for one in found] == ([] if meant is None else [f"use {meant}"])
     assert all(one["status"] == "warn" and name in one["detail"] for one in found)
