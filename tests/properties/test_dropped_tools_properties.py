@@ -1,6 +1,5 @@
 """Tools that budgets drop are neither sent nor paid for, and what is sent is held for in full."""
 
-import itertools
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -9,21 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.properties.test_gateway_properties import (
-    BOOK,
-    NOON,
     Opened,
-    ScriptedUpstream,
     budget,
     granted_tokens,
+    open_gate,
 )
 
-from spendgate.adapters.sqlite_ledger import SqliteLedger
-from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.domain.bound import input_tokens_max
 from spendgate.domain.budget import Policy
-from spendgate.gateway.gateway import Gateway
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamNotSent
-from spendgate.gateway.terms import Terms
 
 MODEL = "databricks-claude-sonnet-4-5"
 LISTS = {"all": {"search", "browse"}, "day": {"browse", "count"}, "user": set[str]()}
@@ -33,23 +26,12 @@ LISTS = {"all": {"search", "browse"}, "day": {"browse", "count"}, "user": set[st
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     """One gate whose budgets are past their soft caps for calls that expect to cost something."""
-    ledger = SqliteLedger(SqliteStore(tmp_path_factory.mktemp("ledger") / "ledger.db"))
     rows = [
         budget(id=name, limit_usd=1000, soft_cap=0.000001, disable_tools=sorted(tools))
         for name, tools in LISTS.items()
     ]
-    ledger.policies.import_policy(Policy(budgets=tuple(rows)))
-    upstream, ids = ScriptedUpstream(), itertools.count(1)
-    gateway = Gateway(
-        ledger,
-        upstream,
-        lambda: BOOK,
-        clock=lambda: NOON,
-        new_id=lambda: f"call-{next(ids)}",
-        terms=Terms(held_wait_seconds=0.0),
-    )
-    yield Opened(gateway, ledger, upstream)
-    ledger.close()
+    with open_gate(tmp_path_factory.mktemp("ledger"), Policy(budgets=tuple(rows))) as gate:
+        yield gate
 
 
 functions = st.fixed_dictionaries(

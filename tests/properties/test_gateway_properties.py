@@ -2,10 +2,12 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,16 +78,12 @@ def budget(**fields: object) -> Budget:
     return parse_budget(row, where="test")
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    """One gate for all examples; its budget is never the reason for anything."""
-    ledger = SqliteLedger(SqliteStore(tmp_path_factory.mktemp("ledger") / "ledger.db"))
-    limits = parse_model({"image_tokens": IMAGE_TOKENS}, where="test")
-    ledger.policies.import_policy(
-        Policy(budgets=(budget(),), models=dict.fromkeys(CHAT_MODELS, limits))
-    )
-    upstream = ScriptedUpstream()
-    ids = itertools.count(1)
+@contextmanager
+def open_gate(folder: Path, policy: Policy) -> Generator[Opened]:
+    """Open a gate with a ledger of its own, at noon."""
+    ledger = SqliteLedger(SqliteStore(folder / "ledger.db"))
+    ledger.policies.import_policy(policy)
+    upstream, ids = ScriptedUpstream(), itertools.count(1)
     gateway = Gateway(
         ledger,
         upstream,
@@ -96,6 +94,15 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     )
     yield Opened(gateway, ledger, upstream)
     ledger.close()
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    """One gate for all examples; its budget is never the reason for anything."""
+    limits = parse_model({"image_tokens": IMAGE_TOKENS}, where="test")
+    policy = Policy(budgets=(budget(),), models=dict.fromkeys(CHAT_MODELS, limits))
+    with open_gate(tmp_path_factory.mktemp("ledger"), policy) as gate:
+        yield gate
 
 
 json_values = st.recursive(

@@ -14,7 +14,7 @@ from spendgate.domain.bound import (
     input_tokens_max,
     output_tokens_min,
 )
-from spendgate.domain.budget import BoundKind, Claim, ModelLimits, bound_of
+from spendgate.domain.budget import BoundKind, Claim, Mode, ModelLimits, bound_of
 from spendgate.domain.decision import Candidate, Granted, Position, decide_at
 from spendgate.domain.money import nano_from_pico
 from spendgate.domain.upstream import UpstreamSpec
@@ -221,8 +221,9 @@ class Offers:
 
 
 def _leaner_prompts(call: Call, claims: Sequence[Claim]) -> list[tuple[frozenset[str], Prompt]]:
-    """Return the call without the tools that each budget may drop, and without all of them."""
-    lists = {frozenset(claim.budget.disable_tools) for claim in claims} - {frozenset[str]()}
+    """Return the call without the tools that each budget in force may drop, and without all."""
+    budgets = [claim.budget for claim in claims if claim.budget.mode is Mode.ENFORCE]
+    lists = {frozenset(one.disable_tools) for one in budgets if one.disable_tools}
     if not lists or call.route == EMBEDDINGS:
         return []
     found: list[tuple[frozenset[str], Prompt]] = []

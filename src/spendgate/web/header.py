@@ -11,10 +11,9 @@ from spendgate.web.body import BodyError
 _OURS = frozenset({"authorization", "idempotency-key"})
 _PREFIX = "x-spend-"
 _KNOWN = frozenset({*(f"{_PREFIX}{one.value}" for one in Dimension), f"{_PREFIX}token"})
-_ANSWERED = frozenset(
-    _PREFIX + name for name in ("request-id", "decision", "cost-usd", "remaining-usd")
-)
-"""Headers of our answers, which a client may send on."""
+_ANSWERED = ("request-id", "decision", "cost-usd", "remaining-usd")
+_TAKEN = _KNOWN | {_PREFIX + name for name in _ANSWERED}
+"""With the headers of our answers, which a client may send on."""
 
 
 def single_headers(scope: Scope, platform_header: str | None = None) -> dict[str, str]:
@@ -35,7 +34,7 @@ def single_headers(scope: Scope, platform_header: str | None = None) -> dict[str
             if not raw.isascii():
                 message = f"the header {name[:60]} isn't ASCII; send other text in custom_inputs"
                 raise BodyError(400, message, name)
-            if name.startswith(_PREFIX) and name not in _KNOWN and name not in _ANSWERED:
+            if name.startswith(_PREFIX) and name not in _TAKEN:
                 raise BodyError(400, _unknown_message(name), name)
         found.setdefault(name, raw.decode("latin-1"))
     return found

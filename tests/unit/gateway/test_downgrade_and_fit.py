@@ -75,6 +75,24 @@ def test_a_call_holds_no_money_for_tools_that_are_dropped(
     assert kept.status == 402  # such a description alone costs $0.12
 
 
+def test_a_budget_on_trial_changes_nothing_of_what_dropped_tools_cost(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    tools = [
+        {"type": "function", "function": {"name": name, "description": "x" * 400}} for name in "abc"
+    ]
+    opened = gate(
+        budget(soft_cap=0.0001, disable_tools=["a"]),
+        budget(id="all", scope={}, soft_cap=0.0001, disable_tools=["b"]),
+        budget(id="trial", scope={}, soft_cap=0.0001, mode="shadow", disable_tools=["c"]),
+    )
+
+    lost, bare = opened.chat(tools=tools), opened.chat(tools=tools[2:])
+
+    assert opened.upstream.bodies[0]["tools"] == opened.upstream.bodies[1]["tools"] == tools[2:]
+    assert lost.body["spend"]["reserved_usd"] == bare.body["spend"]["reserved_usd"]
+
+
 def test_a_step_that_doesnt_fit_in_full_leads_to_the_next(
     gate: Callable[..., Any], budget: Callable[..., Any]
 ) -> None:
