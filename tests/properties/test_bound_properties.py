@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from spendgate.domain.bound import (
     MediaCaps,
+    Prompt,
     UnboundedError,
     cache_write_ttl,
     estimate_input_tokens,
@@ -30,6 +31,13 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts,
     lambda children: st.lists(children, max_size=4) | st.dictionaries(names, children, max_size=4),
     max_leaves=12,
+)
+ascii_texts = st.text(st.characters(max_codepoint=127), max_size=30)
+functions = st.fixed_dictionaries(
+    {"name": ascii_texts, "description": texts | ascii_texts, "parameters": json_values}
+)
+offered_tools = st.lists(
+    functions.map(lambda one: {"type": "function", "function": one}), max_size=4
 )
 fields = st.sampled_from(
     ["messages", "input", "functions", "tool_choice", "response_format", "metadata", "temperature"]
@@ -69,6 +77,33 @@ def test_any_json_body_without_media_or_server_tools_has_a_bound(body: dict[str,
     assert bound > 0
     assert estimate_input_tokens(body) <= bound
     assert cache_write_ttl(body) is None
+
+
+@given(
+    st.lists(texts | ascii_texts, max_size=2),
+    st.dictionaries(st.sampled_from(["tools", "functions", "novelties"]), offered_tools),
+    st.sets(st.integers(0, 3)),
+    st.sets(st.sampled_from(["tool_choice", "parallel_tool_calls"])),
+)
+def test_a_prompt_without_tools_is_bounded_as_if_they_had_never_been_there(
+    contents: list[str], offered: dict[str, Any], places: set[int], more: set[str]
+) -> None:
+    messages = [{"role": "user", "content": text} for text in contents]
+    texts_sent = {"messages": messages} if messages else {}
+    body = json.loads(json.dumps({**texts_sent, **offered, **dict.fromkeys(more, "auto")}))
+    whole = Prompt(body)
+    left = {name: kept(body[name], places) for name in offered}
+    leaner = {name: body[name] for name in texts_sent}
+    leaner |= {name: one for name, one in left.items() if one}
+
+    assert input_tokens_max(Prompt(leaner, whole)) == input_tokens_max(leaner)
+    assert input_tokens_max(Prompt(leaner, whole), count=len) == (
+        input_tokens_max(leaner, count=len)
+    )
+
+
+def kept(entries: list[object], places: set[int]) -> list[object]:
+    return [one for place, one in enumerate(entries) if place not in places]
 
 
 @given(bodies, st.integers(0, 5), st.integers(0, 10_000))

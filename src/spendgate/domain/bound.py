@@ -83,20 +83,39 @@ _NO_CAPS = MediaCaps()
 class Prompt:
     """A body as far as it reaches the model, looked at once for the estimate and every bound.
 
+    `whole` is the prompt of the same body before tools were taken out of it: its messages are read
+    once then, however many lists of tools may be dropped.
     Raises `UnboundedError` for nesting beyond `NESTING_MAX`.
     """
 
-    def __init__(self, body: Mapping[str, object]) -> None:
-        refuse_deep_nesting(body)
-        rest, self.media = split_media(body)
+    def __init__(self, body: Mapping[str, object], whole: "Prompt | None" = None) -> None:
         self.body = body
-        self.fields = {name: value for name, value in rest.items() if name not in _NOT_PROMPT}
-        self.text = spaced_json(self.fields)
+        self._whole = whole
+        if whole is None:
+            refuse_deep_nesting(body)
+            rest, self.media = split_media(body)
+            self.fields = {name: value for name, value in rest.items() if name not in _NOT_PROMPT}
+        else:
+            self.media = whole.media
+            self.fields = {
+                name: value if body[name] is whole.body[name] else body[name]
+                for name, value in whole.fields.items()
+                if name in body
+            }
+
+    @cached_property
+    def text(self) -> str:
+        """All text, as a template would write it."""
+        return spaced_json(self.fields)
 
     @cached_property
     def text_tokens_max(self) -> int:
         """The strict bound of all text."""
-        return _text_tokens_max(self)
+        whole = self._whole
+        # Beyond ASCII it may depend on the whole text which of its forms counts.
+        if whole is None or not self.fields or not whole.text.isascii():
+            return _text_tokens_max(self)
+        return whole.text_tokens_max - _text_tokens_less(self, whole)
 
 
 def input_tokens_max(
@@ -206,6 +225,23 @@ def _text_tokens_max(prompt: Prompt) -> int:
             tokens += max(0, rendered - _normalised_bytes_max(arguments))
     for text, times in repeated_texts(prompt.fields):
         tokens += _normalised_bytes_max(text) * times
+    return tokens
+
+
+def _text_tokens_less(prompt: Prompt, whole: Prompt) -> int:
+    """Return what a prompt's ASCII text lacks of the whole one's: entries of lists, or fields."""
+    tokens = 0
+    for name, value in whole.fields.items():
+        lacking: object = None
+        if name not in prompt.fields:
+            lacking = value
+            tokens += len(spaced_json({name: value}))  # its braces are as long as ", "
+        elif prompt.fields[name] is not value:
+            left = set(map(id, items(prompt.fields[name])))
+            lacking = [one for one in items(value) if id(one) not in left]
+            tokens += len(spaced_json(lacking)) if lacking else 0  # its brackets are, too
+        if name in INDENTED_FIELDS:
+            tokens += layout_bytes(lacking)
     return tokens
 
 

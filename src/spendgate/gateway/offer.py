@@ -49,7 +49,7 @@ class Offers:
             self._prompt = Prompt(call.body)
             self._ttl = cache_write_ttl(self._prompt)
             self._expected_input = estimate_input_tokens(self._prompt)
-            self._leaner = _leaner_prompts(call, claims)
+            self._leaner = _leaner_prompts(call, claims, self._prompt)
         except UnboundedError as error:
             raise InvalidRequestError(str(error), error.field) from None
         self._bounds: dict[tuple[Prompt, ModelLimits, bool], int] = {}
@@ -220,7 +220,9 @@ class Offers:
         return min(wanted, *(one for one in ceilings if one is not None), wanted)
 
 
-def _leaner_prompts(call: Call, claims: Sequence[Claim]) -> list[tuple[frozenset[str], Prompt]]:
+def _leaner_prompts(
+    call: Call, claims: Sequence[Claim], whole: Prompt
+) -> list[tuple[frozenset[str], Prompt]]:
     """Return the call without the tools that each budget in force may drop, and without all."""
     budgets = [claim.budget for claim in claims if claim.budget.mode is Mode.ENFORCE]
     lists = {frozenset(one.disable_tools) for one in budgets if one.disable_tools}
@@ -230,5 +232,5 @@ def _leaner_prompts(call: Call, claims: Sequence[Claim]) -> list[tuple[frozenset
     for tools in {*lists, frozenset[str]().union(*lists)}:
         body = dict(call.body)
         if drop_tools(body, tools):
-            found.append((tools, Prompt(body)))
+            found.append((tools, Prompt(body, whole)))
     return found
