@@ -262,3 +262,9 @@ def test_a_sum_with_a_misspelt_start_is_refused(api: httpx.Client) -> None:
     error = told(api.get("/spend?by=agent&sinse=2030-01-01"), 400)["error"]
 
     assert error["message"] == "sinse: unknown query parameter; those of this path: by, since"
+
+
+def test_a_query_parameter_that_is_given_twice_is_refused(api: httpx.Client) -> None:
+    error = told(api.get("/spend?by=agent&by=team"), 400)["error"]
+
+    assert (error["message"], error["param"]) == ("by: is given twice; give it once", "by")

@@ -129,6 +129,7 @@ def test_a_workspace_may_be_named_by_the_environment(tmp_path: Path) -> None:
         ("url: h", "url: must be a URL such as"),
         ("url: ftp://h", "url: must be a URL such as"),
         ("url: 'https://key:pw@h/v1'", "url: holds a user or password"),
+        ("url: 'https://key:p/w@h/v1'", "url: holds a user or password"),
         ("url: 'https://h/v1?key=1'", "url: must end with its path"),
         ("url: http://h, kind: azure", "kind: 'azure' must be 'openai' or 'databricks'"),
         ("url: http://h, path: openai", "path: is for kind: databricks"),

@@ -32,11 +32,14 @@ _KEY = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
 
 
 def _read_url(value: object) -> str:
+    if isinstance(value, str) and "@" in value:  # a password may hold any other character
+        raise ValueError(
+            "holds a user or password before the @; take them out and name the key with `key:` (in "
+            "a path, write %40)"
+        )
     parts = urlsplit(value.strip()) if isinstance(value, str) else None
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must be a URL such as https://models.example.com/v1")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("holds a user or password; take them out and name the key with `key:`")
     if parts.query or parts.fragment:
         raise ValueError("must end with its path; take out what follows ? or #")
     return parts.geturl().rstrip("/")

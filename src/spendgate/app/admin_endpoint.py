@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -142,12 +143,14 @@ class Endpoint:
         path = {name: str(value) for name, value in request.path_params.items()}
         query = dict(request.query_params)
         if self._parameters is not None:
-            check_parameters(query, self._parameters)
+            check_parameters(request.query_params, self._parameters)
         return self._handler(Asked(path, query, request.headers, document, body))
 
 
-def check_parameters(asked: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse a query parameter that a path doesn't have: an answer without it says another thing.
+def check_parameters(asked: QueryParams, known: Iterable[str]) -> None:
+    """Refuse a query parameter that a path doesn't have, or that is given twice.
+
+    An answer without it, or with one of the two, would say another thing than was asked.
 
     Raises:
         InvalidRequestError: naming the parameter, and those that there are.
@@ -158,6 +161,9 @@ def check_parameters(asked: Iterable[str], known: Iterable[str]) -> None:
         there = ", ".join(known) or "none"
         message = f"{name}: unknown query parameter; those of this path: {there}"
         raise InvalidRequestError(message, name)
+    for name in asked:
+        if len(asked.getlist(name)) > 1:
+            raise InvalidRequestError(f"{name}: is given twice; give it once", name)
 
 
 def refusal_of(error: SpendgateError) -> Reply:

@@ -24,7 +24,7 @@ from spendgate.domain.budget import CUT
 from spendgate.domain.money import format_usd
 from spendgate.domain.upstream import WORKSPACE, UpstreamKind, UpstreamSpec
 from spendgate.errors import HostError, PolicyError, SpendgateError
-from spendgate.web.environment import misspelt_settings
+from spendgate.web.environment import misspelt_settings, variable_of
 
 JAVA_MIN = 17
 """Spark 4 runs on Java 17 and 21."""
@@ -161,10 +161,10 @@ def _upstream(settings: Settings, *, names_servers: bool) -> Check:
             f"{base}/v1/models", headers=headers, timeout=settings.connect_timeout_seconds
         ).status_code
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        way_out = "check SPENDGATE_UPSTREAM_URL and the network"
+        way_out = f"check {variable_of('upstream_url')} and the network"
         return Check("upstream", Status.FAIL, f"{base}: {type(error).__name__}", way_out)
     if status in {401, 403}:
-        way_out = "check SPENDGATE_UPSTREAM_API_KEY"
+        way_out = f"check {variable_of('upstream_api_key')}"
         return Check("upstream", Status.FAIL, f"{base} answers {status}", way_out)
     # Any other answer will do: not every server has /v1/models.
     return Check("upstream", Status.OK, f"{base} answers")

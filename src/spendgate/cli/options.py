@@ -17,6 +17,7 @@ from spendgate.bootstrap import has_ledger, no_ledger, open_ledger
 from spendgate.config import Settings
 from spendgate.domain.scope import Scope, ScopeError, checked_wildcards
 from spendgate.errors import HostError
+from spendgate.web.environment import variable_of
 
 Home = Annotated[
     Path | None,
@@ -134,15 +135,8 @@ def parse_pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
 
 def _settings_problems(error: ValidationError) -> str:
     problems = [
-        f"{_variable(str(one['loc'][0] if one['loc'] else ''))}: "
+        f"{variable_of(str(one['loc'][0])) if one['loc'] else 'a setting'}: "
         f"{one['msg'].removeprefix('Value error, ')}"
         for one in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     return "\n".join(problems)
-
-
-def _variable(name: str) -> str:
-    """Name the variable of a setting; pydantic names either the field or the variable."""
-    if not name:
-        return "a setting"
-    return name.upper() if name.upper().startswith("SPENDGATE_") else f"SPENDGATE_{name.upper()}"

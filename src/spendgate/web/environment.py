@@ -20,7 +20,7 @@ def settings_environment(settings: Settings) -> dict[str, str]:
     for name in type(settings).model_fields:
         value: object = getattr(settings, name)
         if value is not None:
-            variables[f"SPENDGATE_{name.upper()}"] = _text(value)
+            variables[_own_name(name)] = _text(value)
     return variables
 
 
@@ -36,11 +36,23 @@ def misspelt_settings() -> dict[str, str]:
 
 
 def _setting_names() -> set[str]:
-    names = {f"SPENDGATE_{name.upper()}" for name in Settings.model_fields}
+    names = {_own_name(name) for name in Settings.model_fields}
     for field in Settings.model_fields.values():
         if isinstance(field.validation_alias, AliasChoices):
             names.update(map(str, field.validation_alias.choices))
     return names
+
+
+def variable_of(setting: str) -> str:
+    """Name the variable that fills a setting: ours, or the recipe's where only that one is set.
+
+    `setting` is the field's name or its own variable's.
+    """
+    own = setting.upper() if setting.upper().startswith("SPENDGATE_") else _own_name(setting)
+    field = Settings.model_fields.get(own.removeprefix("SPENDGATE_").lower())
+    alias = None if field is None else field.validation_alias
+    names = map(str, alias.choices) if isinstance(alias, AliasChoices) else ()
+    return next((name for name in names if name in os.environ), own)
 
 
 def without_settings(kept: Collection[str] = ()) -> list[str]:
@@ -50,6 +62,10 @@ def without_settings(kept: Collection[str] = ()) -> list[str]:
     """
     names = sorted(_setting_names())
     return ["env", *(part for name in names if name not in kept for part in ("-u", name))]
+
+
+def _own_name(field: str) -> str:
+    return f"SPENDGATE_{field.upper()}"
 
 
 def _text(value: object) -> str:

@@ -106,3 +106,18 @@ def test_credentials_in_the_upstream_url_are_refused_and_not_printed(run: Run) -
         "error: SPENDGATE_UPSTREAM_URL: holds a user or password before the @; take them out and "
         "set SPENDGATE_UPSTREAM_API_KEY\n"
     )
+
+
+def test_a_setting_is_named_by_the_variable_that_fills_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPENDGATE_UPSTREAM_URL", raising=False)
+    monkeypatch.setenv("DATABRICKS_BASE_URL", "http://me:hunter2@127.0.0.1:1/v1")
+
+    assert run("doctor", code=1).err.startswith("error: DATABRICKS_BASE_URL: holds a user or")
+
+    monkeypatch.setenv("DATABRICKS_BASE_URL", "http://127.0.0.1:1")
+    assert "check DATABRICKS_BASE_URL and the network" in run("doctor", code=1).out
+
+    monkeypatch.setenv("SPENDGATE_UPSTREAM_URL", "http://127.0.0.1:1")
+    assert "check SPENDGATE_UPSTREAM_URL and the network" in run("doctor", code=1).out
