@@ -193,9 +193,10 @@ def test_merging_a_chunk_twice_changes_nothing_and_edits_nothing(
     assert (repr(earlier), repr(chunk)) == copies
 
 
+nothing = st.sampled_from([0, 0, 0, None, 3, False, 0.0, "0"])
 details = st.dictionaries(
     st.sampled_from(["cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_tokens"]),
-    st.sampled_from([0, 0, 0, None, 3, False, 0.0, "0"]),
+    nothing,
 )
 
 
@@ -204,14 +205,19 @@ details = st.dictionaries(
     counts,
     st.fixed_dictionaries(
         {},
-        optional=dict.fromkeys(
-            ("prompt_tokens_details", "completion_tokens_details", "prompt_cache"),
-            st.none() | details,
-        ),
+        optional={
+            "prompt_tokens_details": st.none() | details,
+            "completion_tokens_details": st.none() | details,
+            "prompt_cache": st.none() | details,
+            "cache_read_input_tokens": nothing,
+            "cache_creation_input_tokens": nothing,
+        },
     ),
 )
 @example(9, 1, {"prompt_tokens_details": {"cached_tokens": False}})
 @example(9, 1, {"completion_tokens_details": {"reasoning_tokens": 1}})
+@example(9, 1, {"cache_read_input_tokens": False})
+@example(9, 1, {"cache_creation_input_tokens": 0.0})
 def test_plain_counts_with_or_without_zeros_are_read_as_any_other_report(
     prompt: int, completion: int, more: dict[str, object]
 ) -> None:
@@ -222,7 +228,8 @@ def test_plain_counts_with_or_without_zeros_are_read_as_any_other_report(
         **more,
     }
 
-    assert _read(plain) == _read({**plain, "cache_read_input_tokens": 0})
+    # A split of no cache writes says nothing, and keeps a report from being read as a plain one.
+    assert _read(plain) == _read({**plain, "cache_creation": {}})
 
 
 def _read(report: Mapping[str, object]) -> ParsedUsage | str:

@@ -107,19 +107,21 @@ class GateMetrics:
             registry=registry,
         )
         self._models: dict[str, _ModelFigures] = {}
+        self._counters: dict[tuple[str, ...], Counter] = {}
         self._look = _Look(figures, lost)
         registry.register(self._look)
 
     def answered(self, outcome: str, seconds: float) -> None:
         """Count an admission or a refusal."""
-        self._requests.labels(outcome).inc()
+        self._counter(self._requests, outcome).inc()
         self._admission.observe(seconds)
 
     def ended(self, report: CallReport, seconds: float) -> None:
         """Count an end."""
         model = self._models.get(report.model) or self._opened(report.model)
-        outcome = report.decision, str(report.status), report.usage_source or "none"
-        self._attempts.labels(report.model, *outcome).inc()
+        source = report.usage_source or "none"
+        labels = report.model, report.decision, str(report.status), source
+        self._counter(self._attempts, *labels).inc()
         model.charged.inc(report.cost_nano / NANO_PER_USD)
         model.reserved.inc(report.reserved_nano / NANO_PER_USD)
         if report.usage is not None:
@@ -129,6 +131,13 @@ class GateMetrics:
         self._settlement.observe(seconds)
         latency = (report.ended_at - report.started_at).total_seconds()
         model.calls.observe(max(0.0, latency))
+
+    def _counter(self, family: Counter, *labels: str) -> Counter:
+        """Return a family's counter; families differ in how many labels they have."""
+        found = self._counters.get(labels)
+        if found is None:
+            found = self._counters[labels] = family.labels(*labels)
+        return found
 
     def _opened(self, name: str) -> "_ModelFigures":
         tokens = {f"{kind}_tokens": self._tokens.labels(name, kind) for kind in _TOKEN_KINDS}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import chain
 
 from spendgate.adapters.adjustment_book import hold_record
 from spendgate.adapters.event_codec import dump, encode_decision, to_micros
@@ -160,12 +161,12 @@ class SqliteLedger:
 def _reserve(connection: sqlite3.Connection, request: ReserveRequest) -> Verdict:
     balances, ids = _read_balances(connection, request.claims)
     verdict = decide(request.claims, request.candidates, request.model, balances)
-    has_all = all(claim.keys[0] in ids for claim in request.claims)
-    is_sure = isinstance(verdict, Granted) and has_all
+    charged = [claim.keys[0] for claim in request.claims]
+    is_sure = isinstance(verdict, Granted) and all(map(ids.__contains__, charged))
     # Nearly always the hold itself asks this when it is written.
     earlier = None if is_sure else _earlier(connection, request)
     if earlier is None and isinstance(verdict, Granted):
-        is_held = _hold(connection, request, verdict, ids)
+        is_held = _hold(connection, request, verdict, charged, ids)
         earlier = None if is_held else _earlier(connection, request)
         if earlier is None and not is_held:
             raise LedgerBrokenError(f"the hold {request.hold_id} can't be written")
@@ -185,10 +186,10 @@ def _read_balances(
 ) -> tuple[dict[BalanceKey, Balance], dict[BalanceKey, int]]:
     balances: dict[BalanceKey, Balance] = {}
     ids: dict[BalanceKey, int] = {}
-    keys = [key for claim in claims for key in claim.read_keys]
+    keys = list(chain.from_iterable([claim.read_keys for claim in claims]))
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         some = keys[start : start + _KEYS_AT_ONCE]
-        asked = [part for key in some for part in key]
+        asked = list(chain.from_iterable(some))
         rows: list[tuple[int, int, int, int]] = connection.execute(
             _balances_by_keys(len(some)), asked
         ).fetchall()
@@ -233,6 +234,7 @@ def _hold(
     connection: sqlite3.Connection,
     request: ReserveRequest,
     granted: Granted,
+    charged: Sequence[BalanceKey],
     ids: dict[BalanceKey, int],
 ) -> bool:
     """Write the hold and move every balance; a value seen for the first time gets its row here.
@@ -242,15 +244,9 @@ def _hold(
     """
     at = to_micros(request.facts.occurred_at)
     amount = granted.amount_nano
-    charged = [claim.keys[0] for claim in request.claims]
     known = [ids[key] for key in charged if key in ids]
-    made = [
-        connection.execute(
-            _SQL["insert_balance"], (key.budget_id, key.scope_value, key.period, amount, at)
-        ).lastrowid
-        for key in charged
-        if key not in ids
-    ]
+    new = () if len(known) == len(charged) else [key for key in charged if key not in ids]
+    made = [connection.execute(_SQL["insert_balance"], (*key, amount, at)).lastrowid for key in new]
     written = connection.execute(
         _SQL["insert_hold"],
         (
@@ -312,4 +308,4 @@ def _book(
 
 
 def _ids(bals: str) -> list[int]:
-    return [int(one) for one in bals.strip("[]").split(",") if one]
+    return [] if bals == "[]" else list(map(int, bals[1:-1].split(",")))

@@ -135,9 +135,11 @@ class Position(NamedTuple):
     @property
     def status(self) -> Status:
         """How close the spend is to the limit."""
-        if self.is_hard:
+        claim, spent, _, is_binding, carried = self
+        if is_binding or spent >= claim.hard_nano + carried:
             return Status.HARD
-        return Status.SOFT if self.spent_nano >= self.soft_nano else Status.OK
+        soft_nano = self.soft_nano if carried else claim.soft_nano
+        return Status.SOFT if spent >= soft_nano else Status.OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,15 @@ def positions_of(
 
     `balances` holds those of `Claim.read_keys` that exist.
     """
-    return tuple([_position(claim, balances) for claim in claims])
+    return tuple(
+        [
+            # Most claims look at one balance, and a call asks for a dozen positions.
+            Position(claim, *balances.get(claim.keys[0], _ZERO))
+            if len(claim.read_keys) == 1
+            else _position(claim, balances)
+            for claim in claims
+        ]
+    )
 
 
 def _position(claim: Claim, balances: Mapping[BalanceKey, Balance]) -> Position:

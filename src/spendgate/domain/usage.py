@@ -19,6 +19,7 @@ class UsageError(ValueError):
 
 _PLAIN = ("prompt_tokens", "completion_tokens", "total_tokens")
 _DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+_CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 class DisjointUsage(NamedTuple):
@@ -55,7 +56,7 @@ class TokenUsage:
     def __post_init__(self) -> None:
         for name in self.__slots__:  # of a dataclass: its fields
             count: object = getattr(self, name)
-            if isinstance(count, bool) or not isinstance(count, int):
+            if type(count) is not int:
                 raise UsageError(f"{name} must be an integer, got {_kind(count)}")
             if count < 0:
                 raise UsageError(f"{name} must not be negative")
@@ -154,7 +155,7 @@ class _Report:
 
 
 def _read_plain(raw: object) -> ParsedUsage | None:
-    """Read three counts that add up and have no details but zeros, as most servers send them."""
+    """Read three counts that add up and have only zeros beside them, as most servers send them."""
     if not isinstance(raw, dict):
         return None
     report = cast(Mapping[str, object], raw)
@@ -170,7 +171,9 @@ def _read_plain(raw: object) -> ParsedUsage | None:
 
 
 def _is_zeros(name: str, value: object) -> bool:
-    """Tell whether details of a count split nothing off."""
+    """Tell whether cache counters or the details of a count split nothing off."""
+    if name in _CACHE_COUNTS:
+        return type(value) is int and not value
     if name not in _DETAILS or not isinstance(value, dict):
         return False
     for count in cast(Mapping[str, object], value).values():

@@ -1,7 +1,6 @@
 """What those who watch learn of a call: figures and names, never a prompt or an answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from spendgate.domain.event import CallFacts, Charge
@@ -10,6 +9,7 @@ from spendgate.gateway.admission import Admission
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.outcome import Ending
 from spendgate.gateway.reply import Reply, SpendNote
+from spendgate.gateway.value_object import value_object
 
 ADMITTED = "admitted"
 REPLAYED = "replayed"
@@ -18,7 +18,7 @@ _PARAMETERS = ("temperature", "top_p", "n", "seed", "frequency_penalty", "presen
 _ID_CHARS_MAX = 200
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class CallReport:
     """How one attempt ended; money in nano-USD."""
 
@@ -147,11 +147,11 @@ def settled_report(
 
 
 def _parameters(body: Mapping[str, object]) -> dict[str, float]:
-    given = ((name, body.get(name)) for name in _PARAMETERS)
+    given = [name for name in _PARAMETERS if name in body]
     return {
         name: value
-        for name, value in given
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        for name in given
+        if isinstance(value := body[name], int | float) and not isinstance(value, bool)
     }
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 
 from spendgate.domain.budget import Claim
 from spendgate.domain.decision import Position, positions_of
@@ -109,10 +110,9 @@ def _moved_positions(end: HoldEnd, settled: Settled | None) -> tuple[Position, .
     """Say where budgets stand by the answer of the end itself, if that tells of all of them."""
     if settled is None:
         return None
-    for claim in end.claims:
-        for key in claim.read_keys:
-            if key not in settled.balances:
-                return None
+    read = chain.from_iterable([claim.read_keys for claim in end.claims])
+    if not all(map(settled.balances.__contains__, read)):
+        return None
     return positions_of(end.claims, settled.balances)
 
 

@@ -110,10 +110,13 @@ def check_trust(caller: Caller, policy: Policy) -> None:
     names, must = caller.asserted, caller.must_be_vouched
     if not names:
         return
+    # Only a budget with a word on trust, or any at all where somebody vouches, can object.
+    objecting = policy.budgets if must else [one for one in policy.budgets if one.trust]
+    if not objecting and not must:
+        return
     scoped: dict[str, list[Budget]] = {name: [] for name in sorted(names)}
-    for budget in policy.budgets:
-        # Only a budget with a word on trust, or any at all where somebody vouches, can object.
-        if (must or budget.trust) and budget.scope.match(caller.identity) is not None:
+    for budget in objecting:
+        if budget.scope.match(caller.identity) is not None:
             for name in names.intersection(budget.scope.dimensions):
                 scoped[name].append(budget)
     for name, budgets in scoped.items():

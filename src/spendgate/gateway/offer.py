@@ -21,7 +21,7 @@ from spendgate.domain.upstream import UpstreamSpec
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.rules import Rules
 from spendgate.gateway.terms import Terms
-from spendgate.gateway.upstream_body import drop_tools
+from spendgate.gateway.upstream_body import drop_tools, offers_tools
 from spendgate.gateway.wire import EMBEDDINGS, Call
 
 _NO_LIMITS = ModelLimits()
@@ -43,7 +43,8 @@ class Offers:
     ) -> None:
         self._call, self._at, self._terms = call, at, terms
         self._policy, self._book = rules.policy, rules.book
-        self._counters = rules.counters if bound_of(claims) is BoundKind.COUNTED else None
+        is_counted = bool(rules.counters) and bound_of(claims) is BoundKind.COUNTED
+        self._counters = rules.counters if is_counted else None
         self._server_of = server_of
         try:
             self._prompt = Prompt(call.body)
@@ -224,9 +225,11 @@ def _leaner_prompts(
     call: Call, claims: Sequence[Claim], whole: Prompt
 ) -> list[tuple[frozenset[str], Prompt]]:
     """Return the call without the tools that each budget in force may drop, and without all."""
+    if call.route == EMBEDDINGS or not offers_tools(call.body):
+        return []
     budgets = [claim.budget for claim in claims if claim.budget.mode is Mode.ENFORCE]
     lists = {frozenset(one.disable_tools) for one in budgets if one.disable_tools}
-    if not lists or call.route == EMBEDDINGS:
+    if not lists:
         return []
     found: list[tuple[frozenset[str], Prompt]] = []
     for tools in {*lists, frozenset[str]().union(*lists)}:

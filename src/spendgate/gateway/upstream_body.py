@@ -6,6 +6,11 @@ from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.wire import CHAT, EMBEDDINGS, MAX_TOKENS_FIELDS, RESPONSES, Call
 
 _CHAT_FIELDS = frozenset({"max_tokens", "max_completion_tokens"})
+_OFFERS = (
+    ("tools", "tool_choice", ("parallel_tool_calls",)),
+    ("functions", "function_call", ()),  # the form before tools; servers still read it
+)
+"""Where a body lists tools, where it chooses one, and what else it says of them."""
 
 
 def upstream_body(
@@ -41,13 +46,15 @@ def upstream_body(
     return body
 
 
+def offers_tools(body: Mapping[str, object]) -> bool:
+    """Tell whether a body has a list of tools."""
+    return any(tools in body for tools, _, _ in _OFFERS)
+
+
 def drop_tools(body: dict[str, object], disabled: frozenset[str]) -> bool:
     """Take tools out of a body, and what is said about them; return whether it had any."""
     has_any = False
-    for tools, choice, more in (
-        ("tools", "tool_choice", ("parallel_tool_calls",)),
-        ("functions", "function_call", ()),  # the form before tools; servers still read it
-    ):
+    for tools, choice, more in _OFFERS:
         offered = json_list(body.get(tools))
         kept = [one for one in offered if not (_names(one) & disabled)]
         if len(kept) == len(offered):
