@@ -15,6 +15,7 @@ from tests.integration.raw_server import (
     drip,
     hang_up,
     hang_up_inside_the_answer,
+    http_answer,
     in_pieces,
     say_nothing,
     serving,
@@ -117,6 +118,42 @@ def test_calls_share_a_connection(client: Client) -> None:
             for _ in range(3):
                 upstream.call(CHAT, BODY)
         assert (len(server.requests), server.connections) == (3, 1)
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body")  # aiohttp's advice from 1 MiB on
+def test_a_long_request_reaches_a_server_that_reads_it_slowly(client: Client) -> None:
+    long = {**BODY, "padding": "x" * 8_000_000}
+
+    with serving(answering({})) as server:
+        with client(server.url) as upstream:
+            assert upstream.call(CHAT, long) == UpstreamAnswer(200, {})
+        (request,) = server.requests
+
+    assert json.loads(request.partition(b"\r\n\r\n")[2]) == long
+
+
+def test_on_a_loop_a_request_is_written_in_the_turn_that_sends_it() -> None:
+    async def sent_in_one_turn() -> bytes:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(10)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            upstream = AsyncOpenAIUpstream(own_server(url, None, ServerLimits(10.0)))
+            first = asyncio.create_task(upstream.call(CHAT, BODY))
+            connection, _ = await asyncio.to_thread(listener.accept)
+            with connection:
+                connection.settimeout(10)
+                await asyncio.to_thread(connection.recv, 65_536)
+                connection.sendall(http_answer(b"{}"))
+                await first
+                second = asyncio.create_task(upstream.call(CHAT, BODY))
+                await asyncio.sleep(0)
+                request = connection.recv(65_536)  # the loop stands still meanwhile
+                connection.sendall(http_answer(b"{}"))
+                await second
+            await upstream.close()
+            return request
+
+    assert asyncio.run(sent_in_one_turn()).startswith(b"POST /v1/chat/completions")
 
 
 def test_a_proxy_of_the_environment_is_not_used(

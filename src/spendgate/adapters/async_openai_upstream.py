@@ -6,8 +6,12 @@ aiohttp takes a third of httpx's time per call (measured, docs/benchmarks.md).
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from types import CoroutineType
+from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.connector import Connection
 
 from spendgate.adapters.credentials import Headers
 from spendgate.adapters.json_bytes import json_bytes
@@ -20,6 +24,7 @@ from spendgate.adapters.openai_answer import (
     retry_after_seconds,
 )
 from spendgate.errors import CredentialsError
+from spendgate.gateway.begun import Begun
 from spendgate.gateway.ports import UpstreamAnswer, UpstreamLost, UpstreamNotSent, UpstreamOutcome
 
 _NOT_SENT: tuple[type[Exception], ...] = (
@@ -33,6 +38,20 @@ _LOST: tuple[type[Exception], ...] = (aiohttp.ClientError, TimeoutError, OSError
 # Above this size parsing takes milliseconds, in which the event loop would serve nobody else.
 _THREAD_BYTES = 256 * 1024
 _PIECE_BYTES = 64 * 1024
+
+
+class _PromptRequest(aiohttp.ClientRequest):
+    """Is written when it is sent, and not a turn of the loop later, as from Python 3.12 on."""
+
+    def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> "CoroutineType[Any, Any, None]":
+        return _rest(Begun(super().write_bytes(writer, conn, content_length)))
+
+
+async def _rest(begun: Begun[None]) -> None:
+    if not begun.is_over:
+        await begun
 
 
 class AsyncOpenAIUpstream:
@@ -119,6 +138,7 @@ class AsyncOpenAIUpstream:
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("user-agent",),
             trust_env=False,
+            request_class=_PromptRequest,
         )
 
 

@@ -24,6 +24,7 @@ from spendgate.config import Settings
 from spendgate.domain.budget import Policy
 from spendgate.domain.upstream import longest_seconds
 from spendgate.errors import HostError
+from spendgate.web.joined_write import JoiningProtocol
 
 _logger = logging.getLogger("spendgate.web")
 
@@ -125,20 +126,7 @@ def run_server(plan: ServerPlan, bound: socket.socket) -> None:
     """
     os.environ.update(plan.environment)
     _allow_many_connections()
-    config = uvicorn.Config(
-        plan.factory,
-        factory=True,
-        workers=plan.workers,
-        lifespan="on",
-        log_config=_LOGGING,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # nothing here asks for the client's address, which they'd rewrite
-        ws="none",
-        timeout_graceful_shutdown=plan.call_seconds,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_worker_healthcheck=_WORKER_ANSWER_SECONDS,
-    )
+    config = server_config(plan)
     host, port = bound.getsockname()[:2]
     threading.Thread(target=_announce, args=(plan, host, port), daemon=True).start()
     if plan.workers > 1:
@@ -155,6 +143,25 @@ def run_server(plan: ServerPlan, bound: socket.socket) -> None:
         return
     except OSError as error:
         raise HostError(_port_message(host, port, error)) from None
+
+
+def server_config(plan: ServerPlan) -> uvicorn.Config:
+    """Return how uvicorn runs a plan."""
+    return uvicorn.Config(
+        plan.factory,
+        factory=True,
+        http=JoiningProtocol,
+        workers=plan.workers,
+        lifespan="on",
+        log_config=_LOGGING,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # nothing here asks for the client's address, which they'd rewrite
+        ws="none",
+        timeout_graceful_shutdown=plan.call_seconds,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_worker_healthcheck=_WORKER_ANSWER_SECONDS,
+    )
 
 
 def _allow_many_connections() -> None:
