@@ -148,6 +148,17 @@ def test_an_upstreams_failure_is_retried_as_the_client_does(
     assert len(sent) == 2
 
 
+def test_a_lost_answer_is_charged_once_and_not_sent_again(
+    client: openai.OpenAI, sent: list[object]
+):
+    with pytest.raises(openai.InternalServerError) as failed:
+        ask(client, simulate={"close_connection": True})
+
+    assert (failed.value.status_code, failed.value.code) == (504, "upstream_error")
+    assert Decimal(failed.value.response.headers["x-spend-cost-usd"]) > 0
+    assert len(sent) == 1
+
+
 def test_money_held_by_calls_in_flight_is_a_429_that_says_when(client: openai.OpenAI):
     once = client.with_options(max_retries=0)
 

@@ -33,6 +33,9 @@ class Reply:
     chunks: tuple[StreamChunk, ...] | None = None
     """The answer as a stream, for a client that asked for one; the body then is what it says."""
 
+    may_have_run: bool = field(default=False, compare=False)
+    """Whether it is the failure of a call that the model may have answered, so that it is paid."""
+
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
@@ -205,7 +208,8 @@ def spend_headers(reply: Reply) -> dict[str, str]:
         headers["Idempotent-Replayed"] = "true"
     if reply.status >= 400:
         # OpenAI's clients would retry any 409, 429 or 5xx, also where it can't help or pays again.
-        headers["X-Should-Retry"] = "true" if reply.body.get("retryable") else "false"
+        may_retry = reply.body.get("retryable") and not reply.may_have_run
+        headers["X-Should-Retry"] = "true" if may_retry else "false"
     if reply.retry_after_seconds is not None:
         headers["Retry-After"] = str(max(1, round(reply.retry_after_seconds)))
     return headers

@@ -1,9 +1,11 @@
 """The second half of a call's way: end the hold as the outcome says, and write the reply."""
 
 import time
+from dataclasses import replace
 
 from spendgate.domain.decision import Position
 from spendgate.domain.reservation import Settlement
+from spendgate.domain.upstream import Cause
 from spendgate.gateway.admission import Admission
 from spendgate.gateway.call_report import call_report
 from spendgate.gateway.charging import charge_of, shown_cost_nano
@@ -105,7 +107,7 @@ class Settling:
 def upstream_error(ending: Ending, note: SpendNote) -> Reply:
     """Answer a call that the upstream failed."""
     code = f" ({ending.upstream_code})" if ending.upstream_code else ""
-    return error_reply(
+    reply = error_reply(
         ending.status,
         "upstream_error",
         f"{ending.problem}{code}{_after(note)}",
@@ -113,6 +115,7 @@ def upstream_error(ending: Ending, note: SpendNote) -> Reply:
         retry_after_seconds=ending.retry_after_seconds,
         note=note,
     )
+    return replace(reply, may_have_run=ending.cause is Cause.LOST)
 
 
 def _after(note: SpendNote) -> str:

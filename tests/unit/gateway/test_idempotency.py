@@ -265,6 +265,19 @@ def test_a_replay_says_so_and_a_client_is_told_whether_to_retry(
     assert spend_headers(opened.chat())["X-Should-Retry"] == "true"
 
 
+@pytest.mark.parametrize("outcome", [UpstreamLost("ReadTimeout"), UpstreamAnswer(408, None)])
+def test_no_client_pays_a_lost_answer_again_by_itself(
+    gate: Callable[..., Any], outcome: Any
+) -> None:
+    opened = gate()
+    opened.upstream.script.append(outcome)
+
+    lost = opened.chat()
+
+    assert lost.body["retryable"] is True
+    assert spend_headers(lost)["X-Should-Retry"] == "false"
+
+
 def test_embeddings_have_keys_too(gate: Callable[..., Any]) -> None:
     opened = gate()
     body = {"input": "x", "custom_inputs": {"model": "embed", "user": "alice", **KEY}}
