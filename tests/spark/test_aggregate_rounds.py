@@ -49,6 +49,24 @@ class DyingSpace(TableSpace):
         return super().write(statement, table, source, script, **parts)
 
 
+@dataclass(frozen=True)
+class AcceptingSpace(TableSpace):
+    """Tables in which somebody accepts all of the quarantine while hours are summed."""
+
+    def write(
+        self,
+        statement: str,
+        table: Table,
+        source: DataFrame,
+        script: str = "aggregate",
+        **parts: str,
+    ) -> list[Row]:
+        if statement == "merge_hourly":
+            assert self.folder is not None
+            DeltaTable(self.folder / "spend_quarantine").update({"accepted_by": "'olga'"})
+        return super().write(statement, table, source, script, **parts)
+
+
 @pytest.fixture
 def home(spark: SparkSession, tmp_path: Path) -> Iterator[Home]:
     yield Home(tmp_path / "home")
@@ -133,6 +151,35 @@ def test_what_cannot_be_counted_waits_in_quarantine_until_it_can(home: Home) -> 
     sums = home.sums()
     home.aggregate(as_of=NOW + HOUR, is_rebuild=True)
     assert home.sums() == sums
+
+
+def test_what_is_accepted_while_a_run_goes_on_is_counted_once(home: Home) -> None:
+    negative = replace(home.call("ann", -1), cost_nano=-1)
+    home.flush(negative)
+    home.aggregate()
+    spent = "SELECT spent_usd, requests FROM window_spend WHERE budget_id = 'users'"
+    home.charge("ann", 5, AT - 2 * HOUR)
+
+    report = home.aggregate(space=AcceptingSpace(home.settings.delta_folder.absolute()))
+
+    assert report["quarantined"] == {}
+    assert home.rows(spent) == [("0.000000004", 2)]
+
+
+def test_a_batch_killed_before_its_quarantine_is_written_is_reported_by_the_next_run(
+    home: Home,
+) -> None:
+    home.charge("ann", 5)
+    home.aggregate()
+    home.flush(home.call("ann", 70, NOW + HOUR))
+    space = DyingSpace(home.settings.delta_folder.absolute(), writes_left=([],))
+    with pytest.raises((RuntimeError, PySparkException), match="killed"):
+        home.aggregate(space=space)
+
+    report = home.aggregate()
+
+    assert report["quarantined"] == {"future_clock": 1}
+    assert "1 events aren't counted (future_clock)" in str(report["problems"])
 
 
 def test_events_of_budgets_that_no_policy_had_are_summed_once_it_has(

@@ -1,14 +1,17 @@
 """Large files of the tables that are merged into are divided by time, and no row changes."""
 
+import json
 from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
-from spendgate.adapters.delta_files import file_spans
+from spendgate.adapters.delta_files import file_spans, row_count
 from spendgate.adapters.delta_query import query_rows
 from spendgate.domain.table import BUDGET_STATE, SPEND_HOURLY
 from spendgate.jobs.file_order import put_in_order
@@ -58,3 +61,21 @@ def test_rows_are_divided_by_time_from_the_first_large_file_on(
 def test_other_tables_and_a_platforms_stay_as_they_are(spark: SparkSession, tmp_path: Path) -> None:
     assert put_in_order(spark, TableSpace(tmp_path), SPEND_HOURLY, rows_per_file=0) == 0
     assert put_in_order(spark, TableSpace(catalog="main"), BUDGET_STATE, rows_per_file=0) == 0
+
+
+def test_the_log_says_how_many_rows_a_table_has_or_that_nobody_counted(tmp_path: Path) -> None:
+    table = tmp_path / "counted"
+    write_deltalake(table, pa.table({"n": [1, 2, 3]}))
+    write_deltalake(table, pa.table({"n": [4]}), mode="append")
+    assert row_count(table) == 4
+    DeltaTable(table).delete()
+    assert row_count(table) == 0
+
+    uncounted = tmp_path / "uncounted"
+    write_deltalake(uncounted, pa.table({"n": [1, 2]}))
+    (entry,) = (uncounted / "_delta_log").glob("*.json")
+    lines = [json.loads(line) for line in entry.read_text().splitlines()]
+    for line in lines:
+        line.get("add", {}).pop("stats", None)
+    entry.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert row_count(uncounted) is None

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from spendgate.domain.table import SPEND_HOURLY
 from spendgate.transforms.hourly_spend import hourly_spend
 from spendgate.transforms.schemas import schema_text
-from spendgate.transforms.single_events import events_once, has_doubles
+from spendgate.transforms.single_events import count_events, events_once
 from spendgate.transforms.time_range import HOUR_RANGES_MAX, hour_ranges
 
 pytestmark = pytest.mark.spark
@@ -91,8 +91,9 @@ def test_a_key_that_comes_again_after_its_hold_was_collected_is_another_call(
         {"event_id": "same", "occurred_at": again},
     )
 
-    assert has_doubles(events)
-    assert not has_doubles(events_once(events))
+    assert count_events(events) == (3, True)
+    assert count_events(events_once(events)) == (2, False)
+    assert count_events(events.limit(0)) == (0, False)
     assert_hourly(
         spark, events,
         (HOUR, "acme", None, None, "u1", "big", 2, 0, 0, 0, 0, 0, Decimal(2), None),

@@ -31,3 +31,13 @@ def file_spans(path: Path, column: str) -> list[FileSpan]:
         return []
     rows = zip(*(found[name].to_pylist() for name in names), strict=True)
     return [FileSpan(*row) for row in rows if None not in row]
+
+
+def row_count(path: Path) -> int | None:
+    """Return how many rows a table has; None if its log doesn't say."""
+    found = pa.table(DeltaTable(path).get_add_actions(flatten=True))
+    if found.num_rows == 0:
+        return 0
+    if "num_records" not in found.column_names or found["num_records"].null_count:
+        return None
+    return sum(found["num_records"].to_pylist())

@@ -5,9 +5,6 @@ crash changes nothing. (Delta's `txnAppId` settings would do too, but serverless
 them.)
 """
 
-# pyright: reportUnknownMemberType=false
-# createDataFrame is overloaded with types that pandas and Spark leave open.
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,6 +32,7 @@ from spendgate.jobs.alerts import add_alerts, alert
 from spendgate.jobs.event_rounds import SURVEYED, Rounds, is_within
 from spendgate.jobs.file_order import put_in_order
 from spendgate.jobs.job_run import JobRun, Report
+from spendgate.jobs.quarantine_summary import QuarantineSummary, quarantine_summary
 from spendgate.jobs.round_log import RoundLog, read_log, write_log
 from spendgate.jobs.spark_session import compiled_queries
 from spendgate.jobs.state_renewal import renew_state
@@ -127,12 +125,14 @@ def aggregate(
             "batches": 0,
             "note": "there is no spend_events table",
         }
-    rounds = Rounds(space, budget_rows(policy or Policy(), as_of), as_of, checkpoint)
-    log = _opened_log(spark, rounds, is_rebuild or bool(created))
-    events = space.read(spark, SPEND_EVENTS).count()  # Delta knows: no file is read
+    quarantine = quarantine_summary(spark, space)
+    rows = budget_rows(policy or Policy(), as_of)
+    rounds = Rounds(space, rows, as_of, checkpoint, quarantine.may_be_accepted)
+    opened = log = _opened_log(spark, rounds, is_rebuild or bool(created))
+    events = space.count(spark, SPEND_EVENTS)
     with compiled_queries(spark, is_ours=space.folder is not None, rows=events - log.events):
         batches = _fold_new_events(spark, rounds)
-        log = _catch_up(spark, rounds, read_log(checkpoint) or log)
+        log = _catch_up(spark, rounds, read_log(checkpoint) or log, quarantine.hours)
         report |= {"batches": batches, "events": events}
         if policy is not None:
             made, log = renew_state(spark, rounds, policy, balances, log)
@@ -140,16 +140,22 @@ def aggregate(
         write_log(checkpoint, replace(log, events=events))
         for table in (WINDOW_SPEND, BUDGET_STATE):
             put_in_order(spark, space, table)
-    quarantine = _quarantine_counts(spark, space)
+    # Otherwise it is as it was: the last round to find anything was before this run.
+    if quarantine.hours or (log.bad_round or 0) >= max(opened.round_id, 1):
+        quarantine = quarantine_summary(spark, space)
     return report | {
         "held_known": balances is not None,
         "budgets_unknown": sorted(log.unknown),
-        "quarantined": quarantine,
-        "problems": [
-            f"{count} events aren't counted ({reason}); see table {SPEND_QUARANTINE.name}"
-            for reason, count in quarantine.items()
-        ],
+        **_told_of(quarantine),
     }
+
+
+def _told_of(quarantine: QuarantineSummary) -> Report:
+    problems = [
+        f"{count} events aren't counted ({reason}); see table {SPEND_QUARANTINE.name}"
+        for reason, count in quarantine.waiting.items()
+    ]
+    return {"quarantined": quarantine.waiting, "problems": problems}
 
 
 def _refuse_earlier(log: RoundLog | None, as_of: datetime) -> None:
@@ -189,9 +195,15 @@ def _fold_new_events(spark: SparkSession, rounds: Rounds) -> int:
     return len({progress.batchId for progress in query.recentProgress if progress.numInputRows})
 
 
-def _catch_up(spark: SparkSession, rounds: Rounds, log: RoundLog) -> RoundLog:
-    """Sum hours again whose events can be counted now, or whose budgets are known now."""
-    released = _releasable(spark, rounds)
+def _catch_up(
+    spark: SparkSession, rounds: Rounds, log: RoundLog, waiting_hours: Sequence[int]
+) -> RoundLog:
+    """Sum hours again whose events can be counted now, or whose budgets are known now.
+
+    What a batch of this run has put into quarantine can't be counted yet, so that only the hours
+    count which waited when the run began.
+    """
+    released = _releasable(spark, rounds, waiting_hours)
     hours = [] if released is None else _hours_of(released)
     redefined = tuple(
         name for name, now in rounds.definitions.items() if log.definitions.get(name, now) != now
@@ -214,14 +226,14 @@ def _catch_up(spark: SparkSession, rounds: Rounds, log: RoundLog) -> RoundLog:
     return rounds.redo(spark, log)
 
 
-def _releasable(spark: SparkSession, rounds: Rounds) -> DataFrame | None:
-    """The rows of the quarantine whose events can be counted now; None if nothing is in it."""
-    waiting = rounds.space.read(spark, SPEND_QUARANTINE).where("released_at IS NULL")
-    hours = _hours_of(waiting)
+def _releasable(spark: SparkSession, rounds: Rounds, hours: Sequence[int]) -> DataFrame | None:
+    """The rows of the quarantine whose events can be counted now; None if nothing waits."""
     if not hours:
         return None
-    events = rounds.space.read(spark, SPEND_EVENTS)
-    events = events.where(is_within("occurred_at", hour_ranges(hours)))
+    is_of_them = is_within("occurred_at", hour_ranges(hours))
+    waiting = rounds.space.read(spark, SPEND_QUARANTINE).where("released_at IS NULL")
+    waiting = waiting.where(is_of_them)
+    events = rounds.space.read(spark, SPEND_EVENTS).where(is_of_them)
     bad = events.where(quarantine_reason(rounds.as_of).isNotNull()).select("event_id")
     still = bad.join(waiting.where("accepted_by IS NULL"), "event_id", "left_semi")
     return waiting.join(still, "event_id", "left_anti").select("event_id", "occurred_at")
@@ -230,9 +242,3 @@ def _releasable(spark: SparkSession, rounds: Rounds) -> DataFrame | None:
 def _hours_of(rows: DataFrame) -> list[int]:
     found = rows.select(F.unix_seconds(hour_of("occurred_at")).alias("hour")).distinct().collect()
     return [int(row["hour"]) for row in found]  # at most the hours that have quarantined events
-
-
-def _quarantine_counts(spark: SparkSession, space: TableSpace) -> dict[str, int]:
-    waiting = space.read(spark, SPEND_QUARANTINE).where("released_at IS NULL")
-    rows = waiting.groupBy("reason").count().collect()  # a row per reason
-    return {row["reason"]: row["count"] for row in sorted(rows)}

@@ -1,8 +1,5 @@
 """Alerts: which budgets have crossed what since the last run; called by `aggregate` at its end."""
 
-# pyright: reportUnknownMemberType=false
-# createDataFrame is overloaded with types that pandas and Spark leave open.
-
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -27,6 +24,7 @@ from spendgate.jobs.alert_delivery import (
     standings_of,
 )
 from spendgate.jobs.job_run import JobRun, Report
+from spendgate.jobs.literal_frame import literal_frame
 from spendgate.jobs.table_space import TableSpace
 from spendgate.transforms.budget_alerts import (
     RUNGS_SCHEMA,
@@ -37,7 +35,6 @@ from spendgate.transforms.budget_alerts import (
     spend_crossings,
 )
 from spendgate.transforms.budget_frame import BUDGETS_SCHEMA, budget_rows
-from spendgate.transforms.schemas import schema_text
 
 
 def alert(run: JobRun, policy: Policy) -> Report:
@@ -92,8 +89,8 @@ def add_alerts(
     """
     space.create(spark, BUDGET_ALERTS)
     found = [_frame(spark, policy, others)]
-    budgets = spark.createDataFrame(budget_rows(policy, as_of), BUDGETS_SCHEMA)
-    levels = spark.createDataFrame(rung_rows(policy, as_of), RUNGS_SCHEMA)
+    budgets = literal_frame(spark, budget_rows(policy, as_of), BUDGETS_SCHEMA)
+    levels = literal_frame(spark, rung_rows(policy, as_of), RUNGS_SCHEMA)
     if space.exists(spark, BUDGET_STATE):
         state = space.read(spark, BUDGET_STATE)
         found.append(spend_crossings(state, budgets, levels, as_of))
@@ -109,7 +106,8 @@ def add_alerts(
 
 
 def _frame(spark: SparkSession, policy: Policy, alerts: Sequence[Alert]) -> DataFrame:
-    return spark.createDataFrame([_row(policy, one) for one in alerts], schema_text(BUDGET_ALERTS))
+    schema = ", ".join(f"`{column.name}` {column.type}" for column in BUDGET_ALERTS.columns)
+    return literal_frame(spark, [_row(policy, one) for one in alerts], schema)
 
 
 def _row(policy: Policy, alert: Alert) -> tuple[object, ...]:

@@ -5,11 +5,8 @@ events are right by themselves. A window's sum grows by what the round has chang
 Both remember the round and what they were before it: repeated, it starts from there.
 """
 
-# pyright: reportUnknownMemberType=false
-# createDataFrame is overloaded with types that pandas and Spark leave open.
-
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from spendgate.domain.budget_tables import BUDGET_HOURLY
 from spendgate.domain.quarantine_table import SPEND_QUARANTINE
 from spendgate.domain.table import SPEND_EVENTS, SPEND_HOURLY, TIMESTAMP, WINDOW_SPEND
+from spendgate.jobs.literal_frame import literal_frame
 from spendgate.jobs.retained import read_retained
 from spendgate.jobs.round_log import HourRange, RoundLog, read_log, write_log
 from spendgate.jobs.spark_sink import time_literal
@@ -27,7 +25,7 @@ from spendgate.transforms.budget_frame import BUDGETS_SCHEMA, BudgetRow
 from spendgate.transforms.hourly_spend import hour_of, hourly_spend
 from spendgate.transforms.quarantine import countable, quarantine_reason, quarantined
 from spendgate.transforms.schemas import conformed
-from spendgate.transforms.single_events import events_once, has_doubles
+from spendgate.transforms.single_events import count_events, events_once
 from spendgate.transforms.slot import slot_seconds
 from spendgate.transforms.time_range import hour_ranges
 from spendgate.transforms.window_spend import budget_hours, of_round, window_changes
@@ -56,6 +54,8 @@ class Rounds:
     budgets: Sequence[BudgetRow]
     as_of: datetime
     checkpoint: Path
+    may_be_accepted: bool
+    """False if no event of the quarantine is to be counted as it is."""
 
     @property
     def definitions(self) -> Mapping[str, str]:
@@ -72,6 +72,8 @@ class Rounds:
         hours, unknown, are_bad = _survey(events, self.budgets, self.as_of)
         # The log is a file, because a Connect session calls this in a process of its own.
         log = (read_log(self.checkpoint) or RoundLog()).for_batch(batch_id).with_unknown(unknown)
+        if are_bad:
+            log = replace(log, bad_round=log.round_id)
         write_log(self.checkpoint, log)
         if are_bad:
             found = quarantined(events, self.as_of)
@@ -83,9 +85,7 @@ class Rounds:
         """Run a round of its own that is logged, to its end."""
         if log.todo:
             if log.redefined:
-                former = spark.createDataFrame(
-                    [(one,) for one in log.redefined], "budget_id string"
-                )
+                former = literal_frame(spark, [(one,) for one in log.redefined], "budget_id string")
                 for table in (BUDGET_HOURLY, WINDOW_SPEND):
                     self.space.write("delete_budgets", table, former)
             self._sum(spark, log.todo, log.round_id, is_anew=False)
@@ -101,14 +101,15 @@ class Rounds:
         verb = "replace" if is_anew else "merge"
         events = self.space.read(spark, SPEND_EVENTS).where(is_within("occurred_at", ranges))
         counted = self.counted(spark, events)
-        if has_doubles(counted):
+        count, has_doubles = count_events(counted)
+        if has_doubles:
             counted = events_once(counted)
         # Asked after the events are read: what retention removes later is in them still.
         kept = read_retained(spark, self.space)
         times, since = hours_text(ranges), _at(ranges[0][0] if ranges else 0)
         hourly, settled = hourly_spend(kept.whole_hours(counted)), kept.settled_hours
         self.space.write(f"{verb}_hourly", SPEND_HOURLY, hourly, times=times, settled=settled)
-        known = spark.createDataFrame(self.budgets, BUDGETS_SCHEMA)
+        known = literal_frame(spark, self.budgets, BUDGETS_SCHEMA)
         slot = slot_seconds(self.budgets, ranges)
         made = kept.whole_windows(budget_hours(counted, known, self.scopes, slot))
         in_table = self.space.read(spark, BUDGET_HOURLY).where(is_within("hour", ranges))
@@ -122,13 +123,18 @@ class Rounds:
         )
         changes = conformed(changes, WINDOW_SPEND)
         if not is_anew:
-            changes = known_size(changes, summed.where(F.col("round_id") == round_id).count())
+            rows = count * len(self.budgets)  # at most: each event is charged to each budget once
+            if rows > _BROADCAST_ROWS_MAX:
+                rows = summed.where(F.col("round_id") == round_id).count()
+            changes = known_size(changes, rows)
         self.space.write(f"{verb}_window_spend", WINDOW_SPEND, changes, since=since)
 
     def counted(self, spark: SparkSession, events: DataFrame) -> DataFrame:
         """Return those of some events that are counted now."""
-        accepted = self.space.read(spark, SPEND_QUARANTINE).where("accepted_by IS NOT NULL")
-        return countable(events, self.as_of, None if accepted.isEmpty() else accepted)
+        accepted: DataFrame | None = None
+        if self.may_be_accepted:
+            accepted = self.space.read(spark, SPEND_QUARANTINE).where("accepted_by IS NOT NULL")
+        return countable(events, self.as_of, accepted)
 
 
 def known_size(source: DataFrame, rows: int) -> DataFrame:

@@ -35,6 +35,8 @@ class RoundLog:
     unknown: Mapping[str, int] = field(default_factory=dict[str, int])
     """Budgets that events are charged to but no policy had, with the first hour of such events."""
 
+    bad_round: int | None = None
+    """The last round that had events for the quarantine."""
     events: int = 0
     """Rows of `spend_events` at the end of the last run; retention may have removed some since."""
     state_round: int | None = None

@@ -8,9 +8,6 @@ it makes all. What the rows were made of is noted after they are written, so tha
 killed is made up for by the next.
 """
 
-# pyright: reportUnknownMemberType=false
-# createDataFrame is overloaded with types that pandas and Spark leave open.
-
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +29,7 @@ from spendgate.domain.table import (
 from spendgate.domain.window import WindowKind
 from spendgate.jobs.event_rounds import Rounds, known_size
 from spendgate.jobs.job_run import Report
+from spendgate.jobs.literal_frame import literal_frame
 from spendgate.jobs.round_log import RoundLog
 from spendgate.transforms.budget_frame import (
     BUDGETS_SCHEMA,
@@ -87,9 +85,9 @@ def _current_state(
     is_whole: bool,
 ) -> DataFrame:
     space, as_of = rounds.space, rounds.as_of
-    known = spark.createDataFrame(rounds.budgets, BUDGETS_SCHEMA)
+    known = literal_frame(spark, rounds.budgets, BUDGETS_SCHEMA)
     open_rows = open_window_rows(policy, balances, as_of)
-    open_windows = spark.createDataFrame(open_rows, OPEN_WINDOWS_SCHEMA)
+    open_windows = literal_frame(spark, open_rows, OPEN_WINDOWS_SCHEMA)
     if not is_whole:
         open_windows = open_windows.unionByName(_once_held(spark, rounds))
     carrying = [one.budget_id for one in policy.budgets if one.rollover_max_nano]
@@ -187,15 +185,20 @@ def _is_former(as_of: datetime, *, is_whole: bool) -> Column:
 def _remove_former(spark: SparkSession, rounds: Rounds, *, is_whole: bool) -> Report:
     """Remove open windows that are no more, and count the others."""
     state = rounds.space.read(spark, BUDGET_STATE)
-    former = state.where(_is_former(rounds.as_of, is_whole=is_whole)).select(*BUDGET_STATE.key)
-    removed = former.count()
-    if removed:
-        rounds.space.write("delete_budget_state", BUDGET_STATE, former)
-        state = rounds.space.read(spark, BUDGET_STATE)
+    is_former = _is_former(rounds.as_of, is_whole=is_whole)
     is_open = F.col("window_end").isNull() | (F.col("window_end") > F.lit(rounds.as_of))
-    counts = {status.value: 0 for status in Status}
-    for row in state.where(is_open).groupBy("status").count().collect():  # three rows at most
-        counts[row["status"]] = row["count"]
+    groups = state.where(is_open | is_former).groupBy(
+        "status", F.coalesce(is_former, F.lit(False)).alias("is_former")
+    )
+    counts, removed = {status.value: 0 for status in Status}, 0
+    for row in groups.count().collect():  # six rows at most
+        if row["is_former"]:
+            removed += row["count"]
+        else:
+            counts[row["status"]] = row["count"]
+    if removed:
+        former = state.where(is_former).select(*BUDGET_STATE.key)
+        rounds.space.write("delete_budget_state", BUDGET_STATE, former)
     return {"budget_state": counts, "budget_state_removed": removed}
 
 

@@ -10,6 +10,7 @@ from string import Template
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
+from spendgate.adapters.delta_files import row_count
 from spendgate.adapters.statements import statements
 from spendgate.adapters.table_ddl import (
     CREATE,
@@ -57,6 +58,15 @@ class TableSpace:
         if self.folder is not None:
             return (self.folder / table.name / "_delta_log").is_dir()
         return spark.catalog.tableExists(self.name(table))
+
+    def known_rows(self, table: Table) -> int | None:
+        """Return how many rows a table has; None if only a query of Spark's could tell."""
+        return None if self.folder is None else row_count(self.folder / table.name)
+
+    def count(self, spark: SparkSession, table: Table) -> int:
+        """Return how many rows a table has; Delta knows, so that no file is read."""
+        known = self.known_rows(table)
+        return self.read(spark, table).count() if known is None else known
 
     @property
     def is_unity(self) -> bool:

@@ -10,14 +10,15 @@ from pyspark.sql import functions as F  # noqa: N812
 from spendgate.domain.table import SPEND_EVENTS
 
 
-def has_doubles(events: DataFrame) -> bool:
-    """Say whether any event is there more than once; two ids of one hash are rare and do no harm.
+def count_events(events: DataFrame) -> tuple[int, bool]:
+    """Return how many rows are there, and whether any event is there more than once.
 
     Sums of hashes need neither a sort nor any other column, so asking is much cheaper than
-    `events_once`, and seldom is there a double.
+    `events_once`, and seldom is there a double. Two ids of one hash are rare and do no harm.
     """
     counted = events.groupBy(F.xxhash64(*SPEND_EVENTS.key).alias("hash")).count()
-    return not counted.where(F.col("count") > 1).isEmpty()
+    found = counted.agg(F.sum("count").alias("rows"), F.max("count").alias("most")).collect()[0]
+    return found["rows"] or 0, (found["most"] or 0) > 1
 
 
 def events_once(events: DataFrame) -> DataFrame:
