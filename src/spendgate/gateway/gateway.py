@@ -1,8 +1,9 @@
 """The gate: admit → call → settle, with an answer for everything that can happen in between."""
 
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Executor
+from typing import Any
 
 from spendgate.domain.budget import Policy
 from spendgate.domain.price import PriceBook
@@ -21,6 +22,7 @@ from spendgate.gateway.lanes import ThreadLanes, run_now
 from spendgate.gateway.outage import Outage, UnheldCalls
 from spendgate.gateway.outcome import Ending
 from spendgate.gateway.parts import GateParts
+from spendgate.gateway.pausing import PausingLanes
 from spendgate.gateway.ports import (
     AsyncUpstream,
     Clock,
@@ -31,6 +33,7 @@ from spendgate.gateway.ports import (
 )
 from spendgate.gateway.repetition import Repetitions
 from spendgate.gateway.reply import Reply
+from spendgate.gateway.reserving import Reserving
 from spendgate.gateway.servers import AsyncServers, Servers, blocking
 from spendgate.gateway.stream_chunk import StreamChunk
 from spendgate.gateway.streamed_call import StreamedCall
@@ -80,6 +83,7 @@ class Gateway:
         self._ends = HoldEnds(ledger)
         self.draining = self._parts.draining
         self.stops = self._parts.stops
+        self._pausing = Reserving(self._parts, PausingLanes(ledger, self._ends))
         self._calling = Calling(
             self._parts, ThreadLanes(ledger, self._ends), self._ends, blocking(opened)
         )
@@ -139,6 +143,12 @@ class Gateway:
         """Hold the money of one call, or answer why not. Who gets an Admission must `finish` it."""
         incoming = Incoming(route, body, host, headers or {}, vouched, may_stream)
         return run_now(self._calling.reserving.admit(incoming))
+
+    def admitting(
+        self, route: str, body: Mapping[str, object], *, host: Host, may_stream: bool = False
+    ) -> Coroutine[Any, Any, Admission | Reply]:
+        """Return the same as work for `run_on`, which leaves the thread where it has to wait."""
+        return self._pausing.admit(Incoming(route, body, host, may_stream=may_stream))
 
     def finish(self, admission: Admission, ending: Ending) -> Reply:
         """End the hold of an admitted call as the outcome says, and write the reply."""

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, get_args
@@ -15,13 +14,11 @@ from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.ports import UpstreamNotSent, UpstreamOutcome
 from spendgate.gateway.wire import CHAT, Host
 from spendgate.library.step import Step, in_thread, refused
+from spendgate.library.task_threads import TaskThreads
 from spendgate.library.watch import BudgetEvent, Moment, Watch
 from spendgate.running_host import RunningHost
 
 _log = logging.getLogger(__name__)
-
-THREADS = 16
-"""Threads that hold and settle money, and make enforced calls, for tasks of an event loop."""
 
 Route = Literal["chat/completions", "responses", "embeddings"]
 
@@ -59,7 +56,7 @@ class Budgets:
             for said in applied.imported.losses(settings.budgets_file.name):
                 _log.warning("%s", said)
         self._watch = Watch(self._thresholds_of)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="spendgate-library")
+        self._threads = TaskThreads()
         self._is_closed = False
         self._host.start()
 
@@ -141,7 +138,9 @@ class Budgets:
     ) -> dict[str, object]:
         """Make the same call from an event loop; it takes a thread until it is answered."""
         self._check(route)
-        return await asyncio.shield(in_thread(self._threads, lambda: self.call(body, route=route)))
+        return await asyncio.shield(
+            in_thread(self._threads.calls, lambda: self.call(body, route=route))
+        )
 
     def on(self, moment: Moment, callback: Callable[[BudgetEvent], object]) -> None:
         """Call back when a budget's spend passes a threshold, or when it refuses a call.

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from tests.integration.library.conftest import HAIKU, MESSAGES, SONNET, Provider
 
 from spendgate import BudgetExceededError, Budgets
 from spendgate.errors import ForbiddenError, InvalidRequestError, StepError
+from spendgate.library.task_threads import THREADS
 
 ALL_OF_100 = {"prompt_tokens": 100, "completion_tokens": 0, "total_tokens": 100}
 
@@ -284,11 +286,11 @@ def test_a_cancelled_task_is_charged_and_leaves_no_hold(budgets: Budgets) -> Non
 
 
 async def cancel_while_it_waits_for_a_thread(
-    budgets: Budgets, work: Coroutine[Any, Any, object]
+    threads: Executor, work: Coroutine[Any, Any, object]
 ) -> None:
     is_open = threading.Event()
-    for _ in range(16):  # every thread is busy
-        budgets._threads.submit(is_open.wait)
+    for _ in range(THREADS):  # every thread is busy
+        threads.submit(is_open.wait)
     task = asyncio.create_task(work)
     await asyncio.sleep(0)
     task.cancel()
@@ -302,7 +304,9 @@ def test_a_task_cancelled_while_it_reports_is_charged_what_it_reported(budgets: 
         step = budgets.step(agent="a", model=SONNET, messages=MESSAGES)
         await step.__aenter__()
         step.report(ALL_OF_100)
-        await cancel_while_it_waits_for_a_thread(budgets, step.__aexit__(None, None, None))
+        await cancel_while_it_waits_for_a_thread(
+            budgets._threads.ends, step.__aexit__(None, None, None)
+        )
 
     asyncio.run(run())
     budgets._threads.shutdown()
@@ -313,7 +317,7 @@ def test_a_task_cancelled_while_it_reports_is_charged_what_it_reported(budgets: 
 def test_a_task_cancelled_while_it_asks_for_money_pays_nothing(budgets: Budgets) -> None:
     step = budgets.step(agent="a", model=SONNET, messages=MESSAGES)
 
-    asyncio.run(cancel_while_it_waits_for_a_thread(budgets, step.__aenter__()))
+    asyncio.run(cancel_while_it_waits_for_a_thread(budgets._threads.admissions, step.__aenter__()))
     budgets._threads.shutdown()
 
     assert spent_usd(budgets) == 0
