@@ -13,6 +13,7 @@ from spendgate.errors import InvalidRequestError, StepError
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.ports import UpstreamNotSent, UpstreamOutcome
 from spendgate.gateway.wire import CHAT, Host
+from spendgate.library.plain_json import refuse_other_than_json
 from spendgate.library.step import Step, in_thread, refused
 from spendgate.library.task_threads import TaskThreads
 from spendgate.library.watch import BudgetEvent, Moment, Watch
@@ -108,9 +109,11 @@ class Budgets:
             "spend_token": spend_token,
         }
         own = {name: value for name, value in who.items() if value is not None}
+        refuse_other_than_json(request)
         body: dict[str, object] = {"model": model, **request, "custom_inputs": own}
         if messages is not None:
             body["messages"] = list(messages)
+            refuse_other_than_json({"messages": body["messages"]})
         return Step(self._host.gateway, self._watch, self._threads, route, body)
 
     def call(self, body: Mapping[str, object], *, route: Route = CHAT) -> dict[str, object]:
@@ -126,6 +129,7 @@ class Budgets:
             SpendgateError: what `step` raises, and UpstreamError if the model server fails.
         """
         self._check(route)
+        refuse_other_than_json(body)
         reply = self._host.gateway.handle(route, body, host=Host.ENDPOINT)
         if reply.body.get("error"):
             raise refused(reply, self._watch)

@@ -3,6 +3,7 @@
 Needs the extra `langchain`; nothing else imports this file.
 """
 
+import json
 import threading
 from collections import OrderedDict
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.utils.function_calling import convert_to_openai_function
 
 from spendgate.errors import BudgetExceededError, InvalidRequestError
 from spendgate.gateway.json_object import JsonObject, json_object
@@ -123,7 +125,31 @@ def _request(serialized: JsonObject, parameters: object) -> dict[str, Any]:
     own = {name: one for name, one in own.items() if name not in _NOT_SENT}
     maximum = _maximum(own, extra)
     sent = {**own, **extra, **dict.fromkeys(MAX_TOKENS_FIELDS)}
+    if isinstance(sent.get("response_format"), type):
+        sent["response_format"] = _schema_of(sent["response_format"])
     return {"model": model, **bounded_fields({**sent, "max_tokens": maximum})}
+
+
+def _schema_of(kind: Any) -> object:
+    """Return the response format that stands for a class of pydantic when it is sent.
+
+    Which of two converters makes it depends on the API and on streaming; the longer one counts.
+    """
+    try:
+        # Only who sends with OpenAI's client gives classes, and has it.
+        from openai.lib._parsing import type_to_response_format_param  # noqa: PLC0415
+
+        whole = type_to_response_format_param(kind)
+        function = convert_to_openai_function(kind.model_json_schema(), strict=True)
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
+        message = f"the class {kind.__name__} has no schema that can be bounded; give its schema"
+        raise InvalidRequestError(message, "response_format") from error
+    inlined = {**function, "schema": function.pop("parameters")}
+    return max(whole, {"type": "json_schema", "json_schema": inlined}, key=_length)
+
+
+def _length(value: object) -> int:
+    return len(json.dumps(value))
 
 
 def _maximum(own: JsonObject, extra: JsonObject) -> int | None:

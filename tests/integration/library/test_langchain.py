@@ -1,14 +1,16 @@
 """LangChain's own client against the simulator: each of its model calls is a step."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from langchain_openai import ChatOpenAI
-from pydantic import SecretStr
+from pydantic import BaseModel, Field, SecretStr
 from tests.integration.library.conftest import SONNET, spent_usd
 
 from spendgate import BudgetExceededError, Budgets
@@ -157,6 +159,61 @@ def test_what_cannot_be_bounded_is_refused_by_its_name(
 
     assert (refused.value.field or "").removeprefix("extra_body.") == field
     assert billed_usd() == spent_usd(budgets) == 0
+
+
+class Seat(BaseModel):
+    """Where somebody sits."""
+
+    row: int
+    label: str = Field(description="what the sign says " * 20)
+
+
+class Plan(BaseModel):
+    name: str
+    first: Seat
+    last: Seat | None = None
+    others: list[Seat]
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+@pytest.mark.parametrize("fields", [{}, {"use_responses_api": True}])
+@pytest.mark.parametrize("strict", [None, True, False])
+def test_a_pydantic_class_is_bounded_by_the_schema_that_is_sent(
+    budgets: Budgets, simulator: str, strict: bool | None, fields: Any, is_streamed: bool
+) -> None:
+    sent: list[dict[str, Any]] = []
+    web = httpx.Client(
+        event_hooks={"request": [lambda request: sent.append(json.loads(request.content))]}
+    )
+    held: list[dict[str, Any]] = []
+    stepped = budgets.step
+
+    def watched(**request: Any) -> Any:
+        held.append(request)
+        return stepped(**request)
+
+    budgets.step = watched  # type: ignore[method-assign]
+    more = {"extra_body": {"simulate": {"output_tokens": 5}}, "http_client": web, **fields}
+    model = ChatOpenAI(**short(simulator), **more, streaming=is_streamed)
+    asked = model.with_structured_output(Plan, strict=strict)
+
+    with pytest.raises(
+        ValueError, match=r"JSON|expected value|parsed"
+    ):  # the simulator fills in no forms
+        asked.invoke("hello", config={"callbacks": [SpendHandler(budgets, agent="a")]})
+
+    web.close()
+    (body,), (bounded,) = sent, held
+    schema = body["text"]["format"] if fields else body["response_format"]
+    assert "what the sign says" in json.dumps(schema)
+    assert len(json.dumps(bounded["response_format"])) >= len(json.dumps(schema))
+
+
+def test_a_class_without_a_schema_is_refused_by_name(budgets: Budgets, model: ChatOpenAI) -> None:
+    with pytest.raises(InvalidRequestError, match="class int has no schema"):
+        model.bind(response_format=int).invoke(
+            "hello", config={"callbacks": [SpendHandler(budgets, agent="a")]}
+        )
 
 
 def test_who_does_not_use_langchain_does_not_import_it() -> None:
