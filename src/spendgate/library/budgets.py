@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from spendgate.bootstrap import apply_policy
 from spendgate.config import Settings
-from spendgate.errors import InvalidRequestError, StepError
+from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.ports import UpstreamNotSent, UpstreamOutcome
 from spendgate.gateway.wire import CHAT, Host
@@ -58,7 +58,6 @@ class Budgets:
                 _log.warning("%s", said)
         self._watch = Watch(self._thresholds_of)
         self._threads = TaskThreads()
-        self._is_closed = False
         self._host.start()
 
     def step(
@@ -159,7 +158,6 @@ class Budgets:
 
     def close(self) -> None:
         """Settle what is under way, deliver the outbox and close the ledger."""
-        self._is_closed = True
         self._threads.shutdown()
         self._host.close()
 
@@ -175,11 +173,7 @@ class Budgets:
         self.close()
 
     def _check(self, route: str) -> None:
-        if self._is_closed:
-            # The ledger's file would be opened again, and nobody would deliver what is charged.
-            raise StepError(
-                "these budgets are closed; make steps and calls within their with block"
-            )
+        self._threads.check_open()
         if route not in get_args(Route):
             message = f"there is no such route; there are: {', '.join(get_args(Route))}"
             raise InvalidRequestError(message, "route")

@@ -146,8 +146,7 @@ class Step:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Shielded: a task that is cancelled meanwhile leaves no hold behind.
-        await asyncio.shield(in_thread(self._threads.ends, lambda: self._end(kind is not None)))
+        await self._threads.end(lambda: self._end(kind is not None))
 
     @property
     def _admitted(self) -> Admission:
@@ -156,12 +155,18 @@ class Step:
         return self._admission
 
     def _enter_once(self) -> None:
+        self._threads.check_open()
         if self._is_entered:
             raise StepError("a step pays for one call; make a new one for each")
         self._is_entered = True
 
     async def _run_in_thread(self, work: _Admitting) -> Admission | Pause:
-        future = self._threads.admissions.submit(self._run_on, work)
+        try:
+            future = self._threads.admissions.submit(self._run_on, work)
+        except RuntimeError:
+            work.close()
+            self._threads.check_open()  # closed while it waited for money
+            raise
         try:
             return await asyncio.shield(asyncio.wrap_future(future))
         except asyncio.CancelledError:

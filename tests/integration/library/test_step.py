@@ -5,11 +5,19 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.integration.library.conftest import HAIKU, MESSAGES, SONNET, Provider, spent_usd
+from tests.integration.library.conftest import (
+    HAIKU,
+    MESSAGES,
+    SONNET,
+    Provider,
+    open_budgets,
+    spent_usd,
+)
 
 from spendgate import BudgetExceededError, Budgets
 from spendgate.errors import ForbiddenError, InvalidRequestError, StepError
@@ -251,6 +259,39 @@ def test_closed_budgets_hold_and_charge_nothing(budgets: Budgets) -> None:
         budgets.step(agent="a", model=SONNET, messages=MESSAGES)
     with pytest.raises(StepError, match="these budgets are closed"):
         asyncio.run(budgets.call_async({"model": SONNET, "messages": MESSAGES}))
+
+
+def test_a_step_made_before_the_close_is_not_entered_after_it(budgets: Budgets) -> None:
+    before, in_a_task = (budgets.step(agent="a", model=SONNET, messages=MESSAGES) for _ in range(2))
+    budgets.close()
+
+    with pytest.raises(StepError, match="these budgets are closed"), before:
+        pass
+    with pytest.raises(StepError, match="these budgets are closed"):
+        asyncio.run(in_a_task.__aenter__())
+
+
+@pytest.mark.parametrize("is_task", [False, True])
+def test_a_step_entered_before_the_close_still_ends(tmp_path: Path, is_task: bool) -> None:
+    budgets = open_budgets(tmp_path)
+    step = budgets.step(agent="a", model=SONNET, messages=MESSAGES)
+
+    async def run() -> None:
+        async with step:
+            budgets.close()
+            step.report(ALL_OF_100)
+
+    if is_task:
+        asyncio.run(run())
+    else:
+        with step:
+            budgets.close()
+            step.report(ALL_OF_100)
+
+    assert usd(step.spend, "cost_usd") == Decimal("0.0003")
+    budgets.close()
+    with open_budgets(tmp_path) as again:
+        assert spent_usd(again) == Decimal("0.0003")
 
 
 def test_a_step_works_in_tasks(budgets: Budgets, ask: Provider) -> None:

@@ -12,6 +12,7 @@ from tests.integration.library.conftest import MESSAGES, SONNET, spent_usd
 
 from spendgate import Budgets
 from spendgate.config import Settings
+from spendgate.errors import StepError
 from spendgate.library.task_threads import THREADS
 
 # The wait ends a test that would hang; no waiter gets near to it.
@@ -86,3 +87,18 @@ def test_a_task_cancelled_while_it_waits_for_money_leaves_nothing(budgets: Budge
     budgets._threads.shutdown()
 
     assert spent_usd(budgets, "narrow") == Decimal(0)
+
+
+def test_a_task_that_waits_for_money_at_the_close_is_told(budgets: Budgets) -> None:
+    async def run() -> None:
+        async with budgets.step(agent="narrow", **CALL) as held:
+            held.not_sent()
+            waiting = asyncio.create_task(step(budgets, "narrow"))
+            await step(budgets, "wide")
+            budgets.close()
+            with pytest.raises(StepError, match="these budgets are closed"):
+                await waiting
+
+    asyncio.run(run())
+
+    assert spent_usd(budgets, "narrow") == 0
