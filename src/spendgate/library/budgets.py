@@ -13,7 +13,7 @@ from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.ports import UpstreamNotSent, UpstreamOutcome
 from spendgate.gateway.wire import CHAT, Host
-from spendgate.library.plain_json import refuse_other_than_json
+from spendgate.library.plain_json import given_list, given_object, refuse_other_than_json
 from spendgate.library.step import Step, in_thread, refused
 from spendgate.library.task_threads import TaskThreads
 from spendgate.library.watch import BudgetEvent, Moment, Watch
@@ -90,7 +90,8 @@ class Budgets:
             request: the rest of the request: `max_tokens`, `tools`, `input` …
 
         Raises:
-            InvalidRequestError: if there is no such route, or who pays is in `custom_inputs`.
+            InvalidRequestError: if there is no such route, who pays is in `custom_inputs`, or an
+                argument is nothing that could be sent.
             StepError: if these budgets are closed.
         """
         self._check(route)
@@ -104,14 +105,14 @@ class Budgets:
             "org": org,
             "session": session,
             "task": task,
-            "tags": None if tags is None else dict(tags),
+            "tags": None if tags is None else given_object(tags, "tags"),
             "spend_token": spend_token,
         }
         own = {name: value for name, value in who.items() if value is not None}
         refuse_other_than_json(request)
         body: dict[str, object] = {"model": model, **request, "custom_inputs": own}
         if messages is not None:
-            body["messages"] = list(messages)
+            body["messages"] = given_list(messages, "messages")
             refuse_other_than_json({"messages": body["messages"]})
         return Step(self._host.gateway, self._watch, self._threads, route, body)
 
@@ -128,7 +129,7 @@ class Budgets:
             SpendgateError: what `step` raises, and UpstreamError if the model server fails.
         """
         self._check(route)
-        refuse_other_than_json(body)
+        refuse_other_than_json(given_object(body, "body"))
         reply = self._host.gateway.handle(route, body, host=Host.ENDPOINT)
         if reply.body.get("error"):
             raise refused(reply, self._watch)
@@ -152,7 +153,7 @@ class Budgets:
         that raises is logged and breaks nothing.
 
         Raises:
-            InvalidRequestError: if there is no such moment.
+            InvalidRequestError: if there is no such moment, or nothing to call.
         """
         self._watch.on(moment, callback)
 

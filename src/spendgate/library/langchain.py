@@ -105,7 +105,7 @@ class SpendHandler(BaseCallbackHandler):
 
 def _request(serialized: JsonObject, parameters: object) -> dict[str, Any]:
     """Return what decides the bound of a call, as LangChain will send it."""
-    own = dict(extra_fields(parameters, "invocation_params"))
+    own = extra_fields(parameters, "invocation_params")
     if json_object(serialized.get("kwargs")).get("use_previous_response_id"):
         message = "what the provider keeps of a conversation can't be bounded; send its messages"
         raise InvalidRequestError(message, "use_previous_response_id")

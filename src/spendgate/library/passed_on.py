@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from spendgate.domain.scope import Dimension
 from spendgate.errors import InvalidRequestError
-from spendgate.gateway.json_object import JsonObject, is_object, json_object
 from spendgate.gateway.wire import MAX_TOKENS_FIELDS
+from spendgate.library.plain_json import given_object
 
 _STEPS_OWN = frozenset({*Dimension, "tags", "spend_token"})
 """Names that say who pays to a step; a model's server bills nothing for them."""
@@ -23,15 +23,13 @@ _BODYS_OWN = frozenset(
 )
 
 
-def extra_fields(value: object, name: str) -> JsonObject:
+def extra_fields(value: object, name: str) -> dict[str, object]:
     """Return what is passed on under a name; nothing where that is None.
 
     Raises:
         InvalidRequestError: if it is no object.
     """
-    if value is not None and not is_object(value):
-        raise InvalidRequestError(f"{name} must be an object, not {type(value).__name__}", name)
-    return json_object(value)
+    return {} if value is None else given_object(value, name)
 
 
 def bounded_fields(sent: Mapping[str, object]) -> dict[str, object]:

@@ -5,7 +5,7 @@ from typing import cast
 
 from spendgate.domain.unbounded import NESTING_MAX
 from spendgate.errors import InvalidRequestError
-from spendgate.gateway.json_object import json_object
+from spendgate.gateway.json_object import is_object, json_object
 
 _SCALARS = (str, int, float, type(None))
 
@@ -22,6 +22,28 @@ def refuse_other_than_json(body: Mapping[str, object]) -> None:
             place = f"{name}{found[0]}"
             message = f"{place} is no JSON but {found[1]}; send plain values, as model_dump() gives"
             raise InvalidRequestError(message, place)
+
+
+def given_object(value: object, name: str) -> dict[str, object]:
+    """Return an object as a dict of one's own.
+
+    Raises:
+        InvalidRequestError: if it is none.
+    """
+    if not is_object(value):
+        raise InvalidRequestError(f"{name} must be an object, not {type(value).__name__}", name)
+    return dict(value)
+
+
+def given_list(value: object, name: str) -> list[object]:
+    """Return what can be gone through as a list of one's own.
+
+    Raises:
+        InvalidRequestError: if it can't, or is text or an object.
+    """
+    if isinstance(value, str | bytes) or is_object(value) or not isinstance(value, Iterable):
+        raise InvalidRequestError(f"{name} must be a list, not {type(value).__name__}", name)
+    return list(cast("Iterable[object]", value))
 
 
 def _found(value: object, depth: int) -> tuple[str, str] | None:

@@ -394,6 +394,25 @@ def test_what_is_not_json_is_refused_by_its_place_and_type(
     assert refused.value.field == place
 
 
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"tags": ["a"]}, "tags"),
+        ({"tags": "ab"}, "tags"),
+        ({"messages": 5}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"messages": {"role": "user"}}, "messages"),
+    ],
+)
+def test_an_argument_of_the_wrong_type_is_refused_by_name(
+    budgets: Budgets, arguments: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=f"{field} must be an? ") as refused:
+        budgets.step(agent="a", model=SONNET, **{"messages": MESSAGES, **arguments})
+
+    assert refused.value.field == field
+
+
 def test_a_value_of_the_wrong_type_is_called_by_its_type(budgets: Budgets) -> None:
     step = budgets.step(agent="a", model=SONNET, messages=MESSAGES, tools=({"name": "f"},))
 
