@@ -22,7 +22,6 @@ from spendgate.gateway.lanes import ThreadLanes, run_now
 from spendgate.gateway.outage import Outage, UnheldCalls
 from spendgate.gateway.outcome import Ending
 from spendgate.gateway.parts import GateParts
-from spendgate.gateway.pausing import PausingLanes
 from spendgate.gateway.ports import (
     AsyncUpstream,
     Clock,
@@ -38,6 +37,7 @@ from spendgate.gateway.servers import AsyncServers, Servers, blocking
 from spendgate.gateway.stream_chunk import StreamChunk
 from spendgate.gateway.streamed_call import StreamedCall
 from spendgate.gateway.terms import Terms
+from spendgate.gateway.waiting import WaitingLanes
 from spendgate.gateway.wire import Host
 
 
@@ -83,7 +83,7 @@ class Gateway:
         self._ends = HoldEnds(ledger)
         self.draining = self._parts.draining
         self.stops = self._parts.stops
-        self._pausing = Reserving(self._parts, PausingLanes(ledger, self._ends))
+        self._waiting = Reserving(self._parts, WaitingLanes(ledger, self._ends))
         self._calling = Calling(
             self._parts, ThreadLanes(ledger, self._ends), self._ends, blocking(opened)
         )
@@ -148,7 +148,7 @@ class Gateway:
         self, route: str, body: Mapping[str, object], *, host: Host, may_stream: bool = False
     ) -> Coroutine[Any, Any, Admission | Reply]:
         """Return the same as work for `run_on`, which leaves the thread where it has to wait."""
-        return self._pausing.admit(Incoming(route, body, host, may_stream=may_stream))
+        return self._waiting.admit(Incoming(route, body, host, may_stream=may_stream))
 
     def finish(self, admission: Admission, ending: Ending) -> Reply:
         """End the hold of an admitted call as the outcome says, and write the reply."""

@@ -13,8 +13,8 @@ from spendgate.gateway.admission import Admission
 from spendgate.gateway.gateway import Gateway
 from spendgate.gateway.json_object import JsonObject, json_list, json_object
 from spendgate.gateway.outcome import Ending, Verb
-from spendgate.gateway.pausing import Pause, run_on
 from spendgate.gateway.reply import Reply, budget_object
+from spendgate.gateway.waiting import Wait, run_on
 from spendgate.gateway.wire import Host
 from spendgate.library.refusal import error_of
 from spendgate.library.reported import added, reported_usage
@@ -130,7 +130,7 @@ class Step:
         work = self._gateway.admitting(
             self._route, self._request, host=Host.ENDPOINT, may_stream=True
         )
-        while isinstance(found := await self._run_in_thread(work), Pause):
+        while isinstance(found := await self._run_in_thread(work), Wait):
             # Without a thread: those who wait for money would take all that others need.
             try:
                 await asyncio.sleep(found.seconds)
@@ -160,7 +160,7 @@ class Step:
             raise StepError("a step pays for one call; make a new one for each")
         self._is_entered = True
 
-    async def _run_in_thread(self, work: _Admitting) -> Admission | Pause:
+    async def _run_in_thread(self, work: _Admitting) -> Admission | Wait:
         try:
             future = self._threads.admissions.submit(self._run_on, work)
         except RuntimeError:
@@ -173,9 +173,9 @@ class Step:
             future.add_done_callback(partial(self._give_back, work))
             raise
 
-    def _run_on(self, work: _Admitting) -> Admission | Pause:
+    def _run_on(self, work: _Admitting) -> Admission | Wait:
         found = run_on(work)
-        return found if isinstance(found, Pause) else self._looked_at(found)
+        return found if isinstance(found, Wait) else self._looked_at(found)
 
     def _looked_at(self, admitted: Admission | Reply) -> Admission:
         if isinstance(admitted, Reply):
@@ -200,11 +200,11 @@ class Step:
             _log.warning("a step without a readable report is charged in full")
         return Ending(Verb.SETTLE, 200, body={}, usage=usage)
 
-    def _give_back(self, work: _Admitting, future: "Future[Admission | Pause]") -> None:
+    def _give_back(self, work: _Admitting, future: "Future[Admission | Wait]") -> None:
         """Release the hold of a step whose task was cancelled while it asked for the money."""
         if not future.cancelled() and future.exception() is None:
             found = future.result()
-            if isinstance(found, Pause):
+            if isinstance(found, Wait):
                 work.close()
             else:
                 self._gateway.finish(found, _NEVER_SENT)

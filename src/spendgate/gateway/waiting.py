@@ -1,4 +1,4 @@
-"""Waiting for held money without a thread: work that threads run from pause to pause.
+"""Waiting for held money without a thread: work that threads run from wait to wait.
 
 A thread runs the call's path until it would wait; whoever drives it waits as it likes, then hands
 it to a thread again.
@@ -14,28 +14,28 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class Wait:
     """Where work waits for money, and for how long at most."""
 
     seconds: float
 
-    def __await__(self) -> Generator["Pause"]:
+    def __await__(self) -> Generator["Wait"]:
         yield self
 
 
-class PausingLanes(ThreadLanes):
+class WaitingLanes(ThreadLanes):
     """The ledger from threads that have better to do than to wait."""
 
     async def released(self, seconds: float) -> None:
         """Leave the thread; whoever drives the work goes on with it then."""
-        await Pause(seconds)
+        await Wait(seconds)
 
 
-def run_on(work: Coroutine[Any, Any, Answer]) -> Pause | Answer:
-    """Run a coroutine over PausingLanes in this thread, to its next pause or to its end."""
+def run_on(work: Coroutine[Any, Any, Answer]) -> Wait | Answer:
+    """Run a coroutine over WaitingLanes in this thread, to its next wait or to its end."""
     try:
-        pause = work.send(None)
+        wait = work.send(None)
     except StopIteration as ended:
         return ended.value
-    assert isinstance(pause, Pause)  # noqa: S101 - nothing else suspends over these lanes
-    return pause
+    assert isinstance(wait, Wait)  # noqa: S101 - nothing else suspends over these lanes
+    return wait
