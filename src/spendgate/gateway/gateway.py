@@ -1,8 +1,9 @@
 """The gate: admit → call → settle, with an answer for everything that can happen in between."""
 
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Executor
+from typing import Any
 
 from spendgate.domain.budget import Policy
 from spendgate.domain.price import PriceBook
@@ -31,10 +32,12 @@ from spendgate.gateway.ports import (
 )
 from spendgate.gateway.repetition import Repetitions
 from spendgate.gateway.reply import Reply
+from spendgate.gateway.reserving import Reserving
 from spendgate.gateway.servers import AsyncServers, Servers, blocking
 from spendgate.gateway.stream_chunk import StreamChunk
 from spendgate.gateway.streamed_call import StreamedCall
 from spendgate.gateway.terms import Terms
+from spendgate.gateway.waiting import WaitingLanes
 from spendgate.gateway.wire import Host
 
 
@@ -80,6 +83,7 @@ class Gateway:
         self._ends = HoldEnds(ledger)
         self.draining = self._parts.draining
         self.stops = self._parts.stops
+        self._waiting = Reserving(self._parts, WaitingLanes(ledger, self._ends))
         self._calling = Calling(
             self._parts, ThreadLanes(ledger, self._ends), self._ends, blocking(opened)
         )
@@ -139,6 +143,12 @@ class Gateway:
         """Hold the money of one call, or answer why not. Who gets an Admission must `finish` it."""
         incoming = Incoming(route, body, host, headers or {}, vouched, may_stream)
         return run_now(self._calling.reserving.admit(incoming))
+
+    def admitting(
+        self, route: str, body: Mapping[str, object], *, host: Host, may_stream: bool = False
+    ) -> Coroutine[Any, Any, Admission | Reply]:
+        """Return the same as work for `run_on`, which leaves the thread where it has to wait."""
+        return self._waiting.admit(Incoming(route, body, host, may_stream=may_stream))
 
     def finish(self, admission: Admission, ending: Ending) -> Reply:
         """End the hold of an admitted call as the outcome says, and write the reply."""

@@ -280,4 +280,7 @@ def _kind(value: object) -> str:
     for kind, name in ((dict, "an object"), (list, "a list"), (str, "text"), (bool, "a boolean")):
         if isinstance(value, kind):
             return name
-    return "nothing" if value is None else "a number"
+    if isinstance(value, type):
+        return "a class"
+    is_number = isinstance(value, int | float)
+    return "nothing" if value is None else "a number" if is_number else type(value).__name__

@@ -3,25 +3,23 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, get_args
 
 from spendgate.bootstrap import apply_policy
 from spendgate.config import Settings
-from spendgate.errors import InvalidRequestError, StepError
+from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.ports import UpstreamNotSent, UpstreamOutcome
 from spendgate.gateway.wire import CHAT, Host
+from spendgate.library.plain_json import given_list, given_object, refuse_other_than_json
 from spendgate.library.step import Step, in_thread, refused
+from spendgate.library.task_threads import TaskThreads
 from spendgate.library.watch import BudgetEvent, Moment, Watch
 from spendgate.running_host import RunningHost
 
 _log = logging.getLogger(__name__)
-
-THREADS = 16
-"""Threads that hold and settle money, and make enforced calls, for tasks of an event loop."""
 
 Route = Literal["chat/completions", "responses", "embeddings"]
 
@@ -59,8 +57,7 @@ class Budgets:
             for said in applied.imported.losses(settings.budgets_file.name):
                 _log.warning("%s", said)
         self._watch = Watch(self._thresholds_of)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="spendgate-library")
-        self._is_closed = False
+        self._threads = TaskThreads()
         self._host.start()
 
     def step(
@@ -93,7 +90,8 @@ class Budgets:
             request: the rest of the request: `max_tokens`, `tools`, `input` …
 
         Raises:
-            InvalidRequestError: if there is no such route, or who pays is in `custom_inputs`.
+            InvalidRequestError: if there is no such route, who pays is in `custom_inputs`, or an
+                argument is nothing that could be sent.
             StepError: if these budgets are closed.
         """
         self._check(route)
@@ -107,13 +105,15 @@ class Budgets:
             "org": org,
             "session": session,
             "task": task,
-            "tags": None if tags is None else dict(tags),
+            "tags": None if tags is None else given_object(tags, "tags"),
             "spend_token": spend_token,
         }
         own = {name: value for name, value in who.items() if value is not None}
+        refuse_other_than_json(request)
         body: dict[str, object] = {"model": model, **request, "custom_inputs": own}
         if messages is not None:
-            body["messages"] = list(messages)
+            body["messages"] = given_list(messages, "messages")
+            refuse_other_than_json({"messages": body["messages"]})
         return Step(self._host.gateway, self._watch, self._threads, route, body)
 
     def call(self, body: Mapping[str, object], *, route: Route = CHAT) -> dict[str, object]:
@@ -129,6 +129,7 @@ class Budgets:
             SpendgateError: what `step` raises, and UpstreamError if the model server fails.
         """
         self._check(route)
+        refuse_other_than_json(given_object(body, "body"))
         reply = self._host.gateway.handle(route, body, host=Host.ENDPOINT)
         if reply.body.get("error"):
             raise refused(reply, self._watch)
@@ -141,7 +142,9 @@ class Budgets:
     ) -> dict[str, object]:
         """Make the same call from an event loop; it takes a thread until it is answered."""
         self._check(route)
-        return await asyncio.shield(in_thread(self._threads, lambda: self.call(body, route=route)))
+        return await asyncio.shield(
+            in_thread(self._threads.calls, lambda: self.call(body, route=route))
+        )
 
     def on(self, moment: Moment, callback: Callable[[BudgetEvent], object]) -> None:
         """Call back when a budget's spend passes a threshold, or when it refuses a call.
@@ -150,13 +153,12 @@ class Budgets:
         that raises is logged and breaks nothing.
 
         Raises:
-            InvalidRequestError: if there is no such moment.
+            InvalidRequestError: if there is no such moment, or nothing to call.
         """
         self._watch.on(moment, callback)
 
     def close(self) -> None:
         """Settle what is under way, deliver the outbox and close the ledger."""
-        self._is_closed = True
         self._threads.shutdown()
         self._host.close()
 
@@ -172,11 +174,7 @@ class Budgets:
         self.close()
 
     def _check(self, route: str) -> None:
-        if self._is_closed:
-            # The ledger's file would be opened again, and nobody would deliver what is charged.
-            raise StepError(
-                "these budgets are closed; make steps and calls within their with block"
-            )
+        self._threads.check_open()
         if route not in get_args(Route):
             message = f"there is no such route; there are: {', '.join(get_args(Route))}"
             raise InvalidRequestError(message, "route")

@@ -3,25 +3,38 @@
 Needs the extra `langchain`; nothing else imports this file.
 """
 
+import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
 from typing import Any, NoReturn
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.utils.function_calling import convert_to_openai_function
 
 from spendgate.errors import BudgetExceededError, InvalidRequestError
+from spendgate.gateway.json_object import JsonObject, json_object
+from spendgate.gateway.wire import MAX_TOKENS_FIELDS, TOKENS_MAX, whole_number
 from spendgate.library.budgets import Budgets
+from spendgate.library.passed_on import bounded_fields, check_query, extra_fields
 from spendgate.library.step import Step
 
 STEPS_MAX = 10_000
 """Steps under way; of a call whose end LangChain never tells, the hold expires by itself."""
 
-_PRICED = ("max_tokens", "max_completion_tokens", "n", "tools", "response_format", "service_tier")
-"""What of a call's parameters decides its bound."""
+_NOT_SENT = frozenset(
+    {
+        *("_type", "default_request_timeout", "extra_headers", "extra_query", "max_retries"),
+        *("model_name", "request_timeout", "stop", "stream", "stream_options", "stream_usage"),
+        *("streaming", "timeout"),
+    }
+)
+"""What of a call's parameters is for LangChain, its client or the connection."""
+
+_MERGED = ("model_kwargs", "extra_params")
+"""Where chat models keep parameters beside their own; `extra_body` comes after all of them."""
 
 
 class SpendHandler(BaseCallbackHandler):
@@ -56,15 +69,9 @@ class SpendHandler(BaseCallbackHandler):
         Raises:
             SpendgateError: what `Budgets.step` raises; the call then isn't made.
         """
-        del serialized
-        parameters: Mapping[str, Any] = kwargs.get("invocation_params") or {}
-        model = parameters.get("model") or parameters.get("model_name")
-        if not model:
-            message = "the chat model doesn't say its model's name, so its calls can't be priced"
-            raise InvalidRequestError(message, "model")
-        priced = {name: parameters[name] for name in _PRICED if parameters.get(name) is not None}
-        chat = convert_to_openai_messages(messages[0])
-        step = self._budgets.step(model=model, messages=chat, **self._who, **priced)
+        request = _request(json_object(serialized), kwargs.get("invocation_params"))
+        request.setdefault("messages", convert_to_openai_messages(messages[0]))
+        step = self._budgets.step(**self._who, **request)
         step.__enter__()
         if step.is_narrowed:
             _give_back(step)
@@ -94,6 +101,70 @@ class SpendHandler(BaseCallbackHandler):
     def _taken(self, run_id: UUID) -> Step | None:
         with self._lock:
             return self._steps.pop(run_id, None)
+
+
+def _request(serialized: JsonObject, parameters: object) -> dict[str, Any]:
+    """Return what decides the bound of a call, as LangChain will send it."""
+    own = extra_fields(parameters, "invocation_params")
+    if json_object(serialized.get("kwargs")).get("use_previous_response_id"):
+        message = "what the provider keeps of a conversation can't be bounded; send its messages"
+        raise InvalidRequestError(message, "use_previous_response_id")
+    for place in _MERGED:
+        more = extra_fields(own.pop(place, None), place)
+        for name in more:
+            if own.get(name) not in (None, more[name]):
+                message = f"{place} repeats {name!r} with another value; say it once"
+                raise InvalidRequestError(message, f"{place}.{name}")
+        own |= more
+    check_query(own.get("extra_query"))
+    extra = extra_fields(own.pop("extra_body", None), "extra_body")
+    model = extra.get("model") or own.get("model") or own.get("model_name")
+    if not isinstance(model, str):
+        message = "the chat model doesn't say its model's name, so its calls can't be priced"
+        raise InvalidRequestError(message, "model")
+    own = {name: one for name, one in own.items() if name not in _NOT_SENT}
+    maximum = _maximum(own, extra)
+    sent = {**own, **extra, **dict.fromkeys(MAX_TOKENS_FIELDS)}
+    if isinstance(sent.get("response_format"), type):
+        sent["response_format"] = _schema_of(sent["response_format"])
+    return {"model": model, **bounded_fields({**sent, "max_tokens": maximum})}
+
+
+def _schema_of(kind: Any) -> object:
+    """Return the response format that stands for a class of pydantic when it is sent.
+
+    Which of two converters makes it depends on the API and on streaming; the longer one counts.
+    """
+    try:
+        # Only who sends with OpenAI's client gives classes, and has it.
+        from openai.lib._parsing import type_to_response_format_param  # noqa: PLC0415
+
+        whole = type_to_response_format_param(kind)
+        function = convert_to_openai_function(kind.model_json_schema(), strict=True)
+    except (AttributeError, ImportError, TypeError, ValueError) as error:
+        message = f"the class {kind.__name__} has no schema that can be bounded; give its schema"
+        raise InvalidRequestError(message, "response_format") from error
+    inlined = {**function, "schema": function.pop("parameters")}
+    return max(whole, {"type": "json_schema", "json_schema": inlined}, key=_length)
+
+
+def _length(value: object) -> int:
+    return len(json.dumps(value))
+
+
+def _maximum(own: JsonObject, extra: JsonObject) -> int | None:
+    """Return the most output tokens that any of the sent maxima allows.
+
+    Which name the server goes by depends on the API, which the parameters don't tell: LangChain
+    gives the model's own maximum the right name, while one in `extra_body` stands beside it.
+    """
+    of_own = [own[name] for name in MAX_TOKENS_FIELDS if own.get(name) is not None]
+    for name in MAX_TOKENS_FIELDS:
+        if name in extra and (extra[name] is None or not of_own):
+            message = f"extra_body's {name} may leave the output unbounded; set it on the model"
+            raise InvalidRequestError(message, f"extra_body.{name}")
+    named = [*of_own, *(extra[name] for name in MAX_TOKENS_FIELDS if name in extra)]
+    return max((whole_number(one, "max_tokens", 1, TOKENS_MAX) for one in named), default=None)
 
 
 def _give_back(step: Step) -> NoReturn:

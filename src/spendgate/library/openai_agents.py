@@ -30,15 +30,12 @@ from agents.usage import (
     _extract_raw_usage_snapshot,  # pyright: ignore[reportPrivateUsage] - of a stream, nothing else has it
 )
 
-from spendgate.domain.scope import Dimension
 from spendgate.errors import InvalidRequestError, SpendgateError
 from spendgate.gateway.json_object import JsonObject, is_object, json_object
 from spendgate.gateway.wire import CHAT, MAX_TOKENS_FIELDS, RESPONSES
 from spendgate.library.budgets import Budgets, Route
+from spendgate.library.passed_on import bounded_fields, check_query, extra_fields
 from spendgate.library.step import Step
-
-_STEPS_OWN = frozenset({*Dimension, "tags", "spend_token", "model", "route", "custom_inputs"})
-"""Names that mean something else to a step than to a model's server."""
 
 _LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
@@ -84,22 +81,30 @@ class _Asked:
     state: JsonObject
     """What the SDK may keep on the model's server; a bound can't see it, so the gate refuses it."""
 
-    def granted(self, step: Step) -> "_Asked":
-        """Return the call with what is paid for."""
+    @property
+    def extras(self) -> dict[str, object]:
+        """Fields that are sent as they are, the last of a name as the OpenAI client merges them."""
+        return {**_given(self.settings.extra_args), **_given(self.settings.extra_body)}
+
+    def granted(self, step: Step, model: Model) -> "_Asked":
+        """Return the call with what is paid for, as the granted model takes it."""
+        is_responses = isinstance(model, OpenAIResponsesModel)
         dropped = frozenset(step.tools_disabled)
         tools = [one for one in self.tools if one.name not in dropped]
         handoffs = [one for one in self.handoffs if one.tool_name not in dropped]
         choice = self.settings.tool_choice
         if dropped and (choice in dropped or not (tools or handoffs)):
             choice = None
-        extras = _extras(self.settings)
-        has_own_maximum = any(extras.get(name) is not None for name in MAX_TOKENS_FIELDS)
+        arguments = _granted_extras(self.settings.extra_args, step)
+        # The SDK itself says this one, and takes it for an error where an argument says it too.
+        arguments.pop("max_output_tokens" if is_responses else "max_tokens", None)
+        # Chat servers refuse both of their names at once; the Responses API reads neither.
+        has_own_maximum = not is_responses and "max_completion_tokens" in self.extras
         settings = replace(
             self.settings,
-            # Extras come last in what is sent, so what they say of tokens is granted there.
             max_tokens=None if has_own_maximum else step.max_tokens,
-            extra_body=_granted_extras(self.settings.extra_body, step),
-            extra_args=_granted_extras(self.settings.extra_args, step),
+            extra_body=_granted_extras(self.settings.extra_body, step) or None,
+            extra_args=arguments or None,
             tool_choice=choice,
             include_usage=True,  # a stream without usage would be charged in full
             preserve_raw_usage=True,  # normalized, it loses what some servers say of their cache
@@ -155,9 +160,8 @@ class _SteppedModel(Model):
             system_instructions, input, model_settings, tools, output_schema, handoffs, state
         )
         async with self._step(asked) as step:
-            response = await self._provider.get_model(step.model).get_response(
-                **asked.granted(step).as_arguments(tracing)
-            )
+            model = self._provider.get_model(step.model)
+            response = await model.get_response(**asked.granted(step, model).as_arguments(tracing))
             step.report(response.raw_usage or _usage(response.usage))
         return response
 
@@ -185,9 +189,8 @@ class _SteppedModel(Model):
             system_instructions, input, model_settings, tools, output_schema, handoffs, state
         )
         async with self._step(asked) as step:
-            events = self._provider.get_model(step.model).stream_response(
-                **asked.granted(step).as_arguments(tracing)
-            )
+            model = self._provider.get_model(step.model)
+            events = model.stream_response(**asked.granted(step, model).as_arguments(tracing))
             try:
                 async for event in events:
                     if event.type in _LAST_EVENTS:
@@ -207,12 +210,12 @@ class _SteppedModel(Model):
 
     def _step(self, asked: _Asked) -> Step:
         is_responses = isinstance(self._provider.get_model(self._name), OpenAIResponsesModel)
+        check_query(asked.settings.extra_query)
         request = (
             _responses_body(asked, self._name) if is_responses else _chat_body(asked, self._name)
         )
         route: Route = RESPONSES if is_responses else CHAT
-        more = {k: v for k, v in _extras(asked.settings).items() if k not in _STEPS_OWN}
-        sent: dict[str, Any] = {k: v for k, v in {**more, **request}.items() if v is not None}
+        sent: dict[str, Any] = bounded_fields({**request, **asked.extras})
         return self._budgets.step(model=self._name, route=route, **self._who, **sent)
 
 
@@ -229,13 +232,14 @@ def _chat_body(asked: _Asked, model: str) -> dict[str, Any]:
         "tools": tools or None,
         "response_format": _said(ChatConverter.convert_response_format(asked.output)),
         "max_tokens": asked.settings.max_tokens,
+        "prompt_cache_options": asked.settings.prompt_cache_options,
     }
 
 
 def _responses_body(asked: _Asked, model: str) -> dict[str, Any]:
     """Return the same for the Responses API."""
     tools = ResponsesConverter.convert_tools(asked.tools, asked.handoffs, model=model).tools
-    text = asked.input
+    text, reasoning = asked.input, asked.settings.reasoning
     return {
         **asked.state,
         "input": [{"role": "user", "content": text}] if isinstance(text, str) else text,
@@ -244,6 +248,8 @@ def _responses_body(asked: _Asked, model: str) -> dict[str, Any]:
         "text": _said(ResponsesConverter.get_response_format(asked.output)),
         "max_output_tokens": asked.settings.max_tokens,
         "context_management": asked.settings.context_management,
+        "prompt_cache_options": asked.settings.prompt_cache_options,
+        "reasoning": None if reasoning is None else reasoning.model_dump(exclude_none=True),
     }
 
 
@@ -257,19 +263,20 @@ def _state(
     return {name: value for name, value in kept.items() if value is not None}
 
 
-def _extras(settings: ModelSettings) -> dict[str, object]:
-    """Return fields that the SDK passes on as they are."""
-    return {**json_object(settings.extra_body), **(settings.extra_args or {})}
+def _given(extra: object) -> dict[str, object]:
+    return {k: v for k, v in extra_fields(extra, "extra_body").items() if v is not None}
 
 
-def _granted_extras(extra: object, step: Step) -> dict[str, object] | None:
-    """Return the same but for what the step decides; None where there were none."""
-    granted = {
-        name: step.max_tokens if name in MAX_TOKENS_FIELDS and value is not None else value
-        for name, value in json_object(extra).items()
-        if name != "model"
-    }
-    return granted or None
+def _granted_extras(extra: object, step: Step) -> dict[str, object]:
+    """Return the same fields as they are granted, tools that were dropped left out."""
+    granted, bounded = step.body, bounded_fields(_given(extra))
+    kept: dict[str, object] = {}
+    for name, value in json_object(extra).items():
+        if name in bounded:
+            kept |= {name: granted[name]} if name in granted else {}
+        elif name not in {"model", *MAX_TOKENS_FIELDS}:  # null would take the maximum away
+            kept[name] = value
+    return kept
 
 
 def _said(value: object) -> object:

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
+from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from spendgate.errors import StepError
 from spendgate.gateway.admission import Admission
@@ -13,13 +14,16 @@ from spendgate.gateway.gateway import Gateway
 from spendgate.gateway.json_object import JsonObject, json_list, json_object
 from spendgate.gateway.outcome import Ending, Verb
 from spendgate.gateway.reply import Reply, budget_object
+from spendgate.gateway.waiting import Wait, run_on
 from spendgate.gateway.wire import Host
 from spendgate.library.refusal import error_of
 from spendgate.library.reported import added, reported_usage
+from spendgate.library.task_threads import TaskThreads
 from spendgate.library.watch import Watch
 
 _log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
+_Admitting = Coroutine[Any, Any, Admission | Reply]
 _NEVER_SENT = Ending(Verb.VOID, 502, problem="the agent didn't send the call")
 _BROKEN = Ending(Verb.EXPIRE, 500, problem="the step broke off without a report")
 
@@ -33,7 +37,7 @@ class Step:
     """
 
     def __init__(
-        self, gateway: Gateway, watch: Watch, threads: Executor, route: str, request: JsonObject
+        self, gateway: Gateway, watch: Watch, threads: TaskThreads, route: str, request: JsonObject
     ) -> None:
         self._gateway = gateway
         self._watch = watch
@@ -107,7 +111,10 @@ class Step:
 
     def __enter__(self) -> "Step":
         self._enter_once()
-        self._admission = self._admit()
+        admitted = self._gateway.admit(
+            self._route, self._request, host=Host.ENDPOINT, may_stream=True
+        )
+        self._admission = self._looked_at(admitted)
         return self
 
     def __exit__(
@@ -120,12 +127,17 @@ class Step:
 
     async def __aenter__(self) -> "Step":
         self._enter_once()
-        future = self._threads.submit(self._admit)
-        try:
-            self._admission = await asyncio.shield(asyncio.wrap_future(future))
-        except asyncio.CancelledError:
-            future.add_done_callback(self._give_back)
-            raise
+        work = self._gateway.admitting(
+            self._route, self._request, host=Host.ENDPOINT, may_stream=True
+        )
+        while isinstance(found := await self._run_in_thread(work), Wait):
+            # Without a thread: those who wait for money would take all that others need.
+            try:
+                await asyncio.sleep(found.seconds)
+            except BaseException:
+                work.close()
+                raise
+        self._admission = found
         return self
 
     async def __aexit__(
@@ -134,8 +146,7 @@ class Step:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Shielded: a task that is cancelled meanwhile leaves no hold behind.
-        await asyncio.shield(in_thread(self._threads, lambda: self._end(kind is not None)))
+        await self._threads.end(lambda: self._end(kind is not None))
 
     @property
     def _admitted(self) -> Admission:
@@ -144,14 +155,29 @@ class Step:
         return self._admission
 
     def _enter_once(self) -> None:
+        self._threads.check_open()
         if self._is_entered:
             raise StepError("a step pays for one call; make a new one for each")
         self._is_entered = True
 
-    def _admit(self) -> Admission:
-        admitted = self._gateway.admit(
-            self._route, self._request, host=Host.ENDPOINT, may_stream=True
-        )
+    async def _run_in_thread(self, work: _Admitting) -> Admission | Wait:
+        try:
+            future = self._threads.admissions.submit(self._run_on, work)
+        except RuntimeError:
+            work.close()
+            self._threads.check_open()  # closed while it waited for money
+            raise
+        try:
+            return await asyncio.shield(asyncio.wrap_future(future))
+        except asyncio.CancelledError:
+            future.add_done_callback(partial(self._give_back, work))
+            raise
+
+    def _run_on(self, work: _Admitting) -> Admission | Wait:
+        found = run_on(work)
+        return found if isinstance(found, Wait) else self._looked_at(found)
+
+    def _looked_at(self, admitted: Admission | Reply) -> Admission:
         if isinstance(admitted, Reply):
             raise refused(admitted, self._watch)
         self._watch.see(budget_object(one) for one in admitted.granted.positions)
@@ -174,10 +200,14 @@ class Step:
             _log.warning("a step without a readable report is charged in full")
         return Ending(Verb.SETTLE, 200, body={}, usage=usage)
 
-    def _give_back(self, future: "Future[Admission]") -> None:
+    def _give_back(self, work: _Admitting, future: "Future[Admission | Wait]") -> None:
         """Release the hold of a step whose task was cancelled while it asked for the money."""
         if not future.cancelled() and future.exception() is None:
-            self._gateway.finish(future.result(), _NEVER_SENT)
+            found = future.result()
+            if isinstance(found, Wait):
+                work.close()
+            else:
+                self._gateway.finish(found, _NEVER_SENT)
 
 
 def refused(reply: Reply, watch: Watch) -> Exception:

@@ -57,16 +57,19 @@ class Watch:
         self._seen: OrderedDict[_Key, _Seen] = OrderedDict()
         self._lock = threading.Lock()
 
-    def on(self, moment: str, callback: Callback) -> None:
+    def on(self, moment: object, callback: object) -> None:
         """Add a callback.
 
         Raises:
-            InvalidRequestError: if there is no such moment, or the callback would have to be
-                awaited.
+            InvalidRequestError: if there is no such moment, the callback can't be called, or it
+                would have to be awaited.
         """
-        if moment not in self._callbacks:
-            known = ", ".join(self._callbacks)
-            raise InvalidRequestError(f"there is no moment {moment[:40]!r}; known: {known}", "on")
+        if not isinstance(moment, str) or moment not in self._callbacks:
+            known, said = ", ".join(self._callbacks), repr(moment)[:40]
+            raise InvalidRequestError(f"there is no moment {said}; known: {known}", "on")
+        if not callable(callback):
+            message = f"a callback is called with an event; {type(callback).__name__} can't be"
+            raise InvalidRequestError(message, "on")
         if inspect.iscoroutinefunction(callback):
             message = "a callback is called, not awaited; give a plain function"
             raise InvalidRequestError(message, "on")

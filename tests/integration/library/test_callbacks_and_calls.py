@@ -105,6 +105,13 @@ def test_a_callback_must_fit(budgets: Budgets) -> None:
         budgets.on("breach", print)  # pyright: ignore[reportArgumentType] - what a typo does
     with pytest.raises(InvalidRequestError, match="not awaited"):
         budgets.on("hard-stop", awaited)
+    for nothing in (None, "print", 5):
+        with pytest.raises(InvalidRequestError, match="can't be") as refused:
+            budgets.on("hard-stop", nothing)  # pyright: ignore[reportArgumentType] - a caller's slip
+        assert refused.value.field == "on"
+    for moment in (None, ["hard-stop"]):
+        with pytest.raises(InvalidRequestError, match="known: threshold-breach, hard-stop"):
+            budgets.on(moment, print)  # pyright: ignore[reportArgumentType] - a caller's slip
 
 
 def test_an_enforced_call_goes_through_the_gates_upstream(
@@ -119,6 +126,16 @@ def test_an_enforced_call_goes_through_the_gates_upstream(
         assert spent_usd(budgets) == billed_usd() > 0
         with pytest.raises(BudgetExceededError, match="budget 'tiny'"):
             budgets.call(body("tiny"))
+
+
+@pytest.mark.parametrize("odd", [None, "x", [1], 5])
+def test_a_call_that_is_no_object_is_refused(budgets: Budgets, odd: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="body must be an object, not ") as refused:
+        budgets.call(odd)
+    with pytest.raises(InvalidRequestError, match="body must be an object, not "):
+        asyncio.run(budgets.call_async(odd))
+
+    assert refused.value.field == "body"
 
 
 def test_an_upstreams_failure_says_what_it_cost(tmp_path: Path, simulator: str) -> None:

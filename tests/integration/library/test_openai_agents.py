@@ -212,6 +212,118 @@ def test_extra_fields_change_neither_the_model_nor_the_granted_tokens(
     assert "max_tokens" not in sent
 
 
+OWN_MAXIMUM = {"max_tokens": 10}
+
+
+@pytest.mark.parametrize(
+    ("fields", "granted"),
+    [
+        ({**OWN_MAXIMUM, "extra_body": {"max_tokens": 77}}, 10),
+        ({"extra_body": {"max_tokens": 77}}, 77),
+        ({"extra_args": {"max_output_tokens": 77}}, 77),
+        ({"extra_body": {"max_completion_tokens": 77}}, 77),
+        ({**OWN_MAXIMUM, "extra_body": {"max_output_tokens": 77}}, 77),
+        ({**OWN_MAXIMUM, "extra_body": {"max_output_tokens": None}}, 10),
+        ({"extra_body": {"max_tokens": None}}, 4_096),
+    ],
+)
+def test_the_responses_api_is_always_told_what_was_granted(
+    budgets: Budgets, simulator: str, fields: dict[str, Any], granted: int
+) -> None:
+    provider = Watched(simulator, responses=True)
+
+    with suppress(ModelBehaviorError):  # of an answer that is cut off
+        run(SpendModels(budgets, provider, agent="a"), agent(settings=ModelSettings(**fields)))
+
+    (sent,) = provider.bodies
+    maxima = {value for name, value in sent.items() if name.startswith("max_")}
+    assert (sent["max_output_tokens"], maxima) == (granted, {granted})
+
+
+@pytest.mark.parametrize(
+    ("fields", "named", "granted"),
+    [
+        ({**OWN_MAXIMUM, "extra_body": {"max_output_tokens": 77}}, "max_tokens", 10),
+        ({"extra_body": {"max_output_tokens": 77}}, "max_tokens", 77),
+        ({**OWN_MAXIMUM, "extra_body": {"max_tokens": 77}}, "max_tokens", 77),
+        ({"extra_args": {"max_tokens": 77}}, "max_tokens", 77),
+        ({**OWN_MAXIMUM, "extra_body": {"max_tokens": None}}, "max_tokens", 10),
+        ({**OWN_MAXIMUM, "extra_body": {"max_completion_tokens": None}}, "max_tokens", 10),
+    ],
+)
+def test_a_chat_server_is_always_told_what_was_granted(
+    budgets: Budgets, simulator: str, fields: dict[str, Any], named: str, granted: int
+) -> None:
+    provider = Watched(simulator, responses=False)
+
+    run(SpendModels(budgets, provider, agent="a"), agent(settings=ModelSettings(**fields)))
+
+    (sent,) = provider.bodies
+    maxima = {value for name, value in sent.items() if name.startswith("max_")}
+    assert (sent[named], maxima) == (granted, {granted})
+
+
+TOOL = {"type": "function", "function": {"name": "web_search"}}
+LONG = "x" * 2_000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"extra_body": {"n": 20}},
+        {"extra_args": {"n": 1}, "extra_body": {"n": 20}},  # what is said last is what is sent
+        {"extra_args": {"best_of": 20}},
+        {"extra_body": {"tools": [{"type": "function", "function": {"name": LONG}}]}},
+        {"extra_body": {"messages": [{"role": "user", "content": LONG}]}},
+        {"extra_body": {"max_tokens": 20_000}},
+    ],
+)
+def test_extra_fields_are_paid_for(
+    budgets: Budgets, simulator: str, billed_usd: Billed, fields: dict[str, Any]
+) -> None:
+    settings = ModelSettings(max_tokens=50, **fields)
+
+    with pytest.raises(BudgetExceededError, match="budget 'tiny'"):
+        run(
+            SpendModels(budgets, Watched(simulator, responses=False), agent="tiny"),
+            agent(settings=settings),
+        )
+
+    assert billed_usd() == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"extra_body": {"route": "fallback"}}, "route"),
+        ({"extra_args": {"custom_inputs": {"model": "gpt-5"}}}, "custom_inputs"),
+        ({"extra_query": {"n": 20}}, "extra_query.n"),
+        ({"extra_body": [1]}, "extra_body"),
+    ],
+)
+def test_extra_fields_that_no_bound_covers_are_refused(
+    budgets: Budgets, provider: Watched, billed_usd: Billed, fields: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        run(SpendModels(budgets, provider, agent="a"), agent(settings=ModelSettings(**fields)))
+
+    assert refused.value.field == field
+    assert billed_usd() == 0
+
+
+def test_a_tool_that_is_dropped_is_not_in_the_extra_fields_either(
+    budgets: Budgets, simulator: str
+) -> None:
+    provider = Watched(simulator, responses=False)
+    settings = ModelSettings(max_tokens=300, extra_body={"tools": [TOOL], "top_k": 3, "user": "u"})
+
+    run(SpendModels(budgets, provider, agent="careful"), agent(settings=settings))
+
+    (sent,) = provider.bodies
+    assert (sent["top_k"], sent["user"]) == (3, "u")
+    assert "tools" not in sent
+
+
 def test_a_failed_call_is_charged_in_full(budgets: Budgets, provider: Watched) -> None:
     settings = ModelSettings(max_tokens=300, extra_body={"simulate": {"status": 400}})
 

@@ -3,15 +3,25 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.integration.library.conftest import HAIKU, MESSAGES, SONNET, Provider, spent_usd
+from tests.integration.library.conftest import (
+    HAIKU,
+    MESSAGES,
+    SONNET,
+    Provider,
+    open_budgets,
+    spent_usd,
+)
 
 from spendgate import BudgetExceededError, Budgets
 from spendgate.errors import ForbiddenError, InvalidRequestError, StepError
+from spendgate.library.task_threads import THREADS
 
 ALL_OF_100 = {"prompt_tokens": 100, "completion_tokens": 0, "total_tokens": 100}
 
@@ -251,6 +261,39 @@ def test_closed_budgets_hold_and_charge_nothing(budgets: Budgets) -> None:
         asyncio.run(budgets.call_async({"model": SONNET, "messages": MESSAGES}))
 
 
+def test_a_step_made_before_the_close_is_not_entered_after_it(budgets: Budgets) -> None:
+    before, in_a_task = (budgets.step(agent="a", model=SONNET, messages=MESSAGES) for _ in range(2))
+    budgets.close()
+
+    with pytest.raises(StepError, match="these budgets are closed"), before:
+        pass
+    with pytest.raises(StepError, match="these budgets are closed"):
+        asyncio.run(in_a_task.__aenter__())
+
+
+@pytest.mark.parametrize("is_task", [False, True])
+def test_a_step_entered_before_the_close_still_ends(tmp_path: Path, is_task: bool) -> None:
+    budgets = open_budgets(tmp_path)
+    step = budgets.step(agent="a", model=SONNET, messages=MESSAGES)
+
+    async def run() -> None:
+        async with step:
+            budgets.close()
+            step.report(ALL_OF_100)
+
+    if is_task:
+        asyncio.run(run())
+    else:
+        with step:
+            budgets.close()
+            step.report(ALL_OF_100)
+
+    assert usd(step.spend, "cost_usd") == Decimal("0.0003")
+    budgets.close()
+    with open_budgets(tmp_path) as again:
+        assert spent_usd(again) == Decimal("0.0003")
+
+
 def test_a_step_works_in_tasks(budgets: Budgets, ask: Provider) -> None:
     async def run() -> Decimal:
         async with budgets.step(agent="a", model=SONNET, messages=MESSAGES) as step:
@@ -284,11 +327,11 @@ def test_a_cancelled_task_is_charged_and_leaves_no_hold(budgets: Budgets) -> Non
 
 
 async def cancel_while_it_waits_for_a_thread(
-    budgets: Budgets, work: Coroutine[Any, Any, object]
+    threads: Executor, work: Coroutine[Any, Any, object]
 ) -> None:
     is_open = threading.Event()
-    for _ in range(16):  # every thread is busy
-        budgets._threads.submit(is_open.wait)
+    for _ in range(THREADS):  # every thread is busy
+        threads.submit(is_open.wait)
     task = asyncio.create_task(work)
     await asyncio.sleep(0)
     task.cancel()
@@ -302,7 +345,9 @@ def test_a_task_cancelled_while_it_reports_is_charged_what_it_reported(budgets: 
         step = budgets.step(agent="a", model=SONNET, messages=MESSAGES)
         await step.__aenter__()
         step.report(ALL_OF_100)
-        await cancel_while_it_waits_for_a_thread(budgets, step.__aexit__(None, None, None))
+        await cancel_while_it_waits_for_a_thread(
+            budgets._threads.ends, step.__aexit__(None, None, None)
+        )
 
     asyncio.run(run())
     budgets._threads.shutdown()
@@ -313,7 +358,7 @@ def test_a_task_cancelled_while_it_reports_is_charged_what_it_reported(budgets: 
 def test_a_task_cancelled_while_it_asks_for_money_pays_nothing(budgets: Budgets) -> None:
     step = budgets.step(agent="a", model=SONNET, messages=MESSAGES)
 
-    asyncio.run(cancel_while_it_waits_for_a_thread(budgets, step.__aenter__()))
+    asyncio.run(cancel_while_it_waits_for_a_thread(budgets._threads.admissions, step.__aenter__()))
     budgets._threads.shutdown()
 
     assert spent_usd(budgets) == 0
