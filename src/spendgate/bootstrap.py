@@ -22,7 +22,7 @@ from spendgate.adapters.price_book import load_price_book, parse_price_row
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.stored_ledger import StoredLedger
-from spendgate.adapters.stored_policy import DefaultBudget
+from spendgate.adapters.stored_policy import Author, DefaultBudget
 from spendgate.adapters.tokenizer_checks import uncounted
 from spendgate.adapters.tokenizer_file import counters_of
 from spendgate.adapters.unheld_folder import UnheldFolder
@@ -140,11 +140,12 @@ def apply_policy(settings: Settings, ledger: StoredLedger) -> AppliedPolicy:
     """
     book = open_price_book(settings, ledger)  # also without a file: wrong prices stop the start
     if settings.budgets_file is not None:
-        policy = load_policy(settings.budgets_file, book=book, at=utc_now())
+        now = utc_now()
+        policy = load_policy(settings.budgets_file, book=book, at=now)
         if (said := uncounted(policy)) is not None:
             _log.warning("%s: %s", settings.budgets_file.name, said)
-        policies = ledger.policies.by("policy file", settings.budgets_file.name)
-        return AppliedPolicy(import_policy(policies, policy))
+        author = Author("policy file", settings.budgets_file.name)
+        return AppliedPolicy(import_policy(ledger, author, policy, now))
     budget, may_change = default_budget(settings), names_default_budget(settings)
     return AppliedPolicy(default=ledger.policies.import_default(budget, may_change=may_change))
 
