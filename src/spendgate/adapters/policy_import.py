@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from spendgate.adapters.budget_admin import NAMES_SHOWN_MAX
+from spendgate.adapters.budget_admin import first_named
 from spendgate.adapters.left_spend import left_spend
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.adapters.stored_policy import Author
@@ -26,13 +26,13 @@ class PolicyImport:
     def losses(self, file_name: str) -> Iterator[str]:
         """Say which budgets were removed, and which spend was left behind, if any."""
         if self.removed:
-            yield f"budgets removed, which {file_name} does not have: {_named(self.removed)}"
+            yield f"budgets removed, which {file_name} does not have: {first_named(self.removed)}"
         yield from self.left
 
     def changes(self, file_name: str) -> Iterator[str]:
         """Say which budgets were changed, if any."""
         if self.changed:
-            yield f"budgets changed to what {file_name} says: {_named(self.changed)}"
+            yield f"budgets changed to what {file_name} says: {first_named(self.changed)}"
 
 
 NOTHING_IMPORTED = PolicyImport()
@@ -54,10 +54,3 @@ def import_policy(
         tuple(sorted(name for name, one in own.items() if listed.get(name, one) != one)),
         tuple(left_spend(list(before.values()), after, ledger.balances, at)),
     )
-
-
-def _named(budget_ids: tuple[str, ...]) -> str:
-    """Return the first ids, and how many more there are."""
-    more = len(budget_ids) - NAMES_SHOWN_MAX
-    shown = ", ".join(map(repr, budget_ids[:NAMES_SHOWN_MAX]))
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -8,11 +8,11 @@ import typer
 
 from spendgate.adapters.plain_data import as_mapping
 from spendgate.adapters.policy_import import PolicyImport, import_policy
+from spendgate.adapters.policy_notes import policy_notes
 from spendgate.adapters.policy_source import load_policy, unpriced_steps
 from spendgate.adapters.profile_import import import_profiles
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.adapters.stored_policy import Author
-from spendgate.adapters.tokenizer_checks import uncounted
 from spendgate.bootstrap import open_price_book, utc_now
 from spendgate.cli.budget_commands import SEEN_AT_ONCE
 from spendgate.cli.console import note, say
@@ -53,8 +53,8 @@ def _import_policy(file: Path, ledger: StoredLedger, book: PriceBook) -> None:
     kept = imported.kept
     counted = f"{len(policy.budgets) - len(kept)} budgets, {len(policy.raises)} raises"
     say(f"{file.name}: {counted} now as the file says; {SEEN_AT_ONCE}")
-    if (uncounted_models := uncounted(policy)) is not None:
-        note(uncounted_models)
+    for said in policy_notes(policy, book, now):
+        note(said)
     for budget_id in kept:
         note(f"budget {budget_id!r} is kept as people set it; remove it to let the file's row in")
     note_changes(imported, file)
