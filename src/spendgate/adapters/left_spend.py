@@ -41,7 +41,7 @@ class LeftSpend:
                 f"the running windows of its {len(self.nanos)} values, at most {usd_text(most)} "
                 f"USD by {whose}"
             )
-        return f"{self._what()}; {spent}, which no limit counts now; {self._remedy()}"
+        return f"{self._what()}; {spent}, and no longer count; {self._remedy()}"
 
     def _what(self) -> str:
         name, after = self.before.budget_id, self.after
@@ -120,19 +120,22 @@ def _left(
     running, read = _periods(before, at), set[str]() if after is None else _periods(after, at)
     nanos: Counter[str] = Counter()
     for row in rows:
-        if row.period not in running or not row.spent_nano:
-            continue
-        if after is None or row.period not in read or not _goes_on(before, after, row.scope_value):
+        is_running = row.period in running and row.spent_nano > 0
+        if is_running and _starts_anew(before, after, row.scope_value, row.period in read):
             nanos[row.scope_value] += row.spent_nano
     return dict(nanos)
 
 
-def _goes_on(before: Budget, after: Budget, value: str) -> bool:
-    """Tell whether a value's balance of the same window is read on, or isn't limited any more."""
-    if before.scope.dimensions == after.scope.dimensions and before.scope.wildcards:
-        return True  # who isn't covered any more has no budget that could start at zero
-    is_renamed = before.scope.dimensions != after.scope.dimensions and after.scope.wildcards
-    return not is_renamed and scope_of_value(after.scope, value) is not None
+def _starts_anew(before: Budget, after: Budget | None, value: str, is_read: bool) -> bool:
+    """Tell whether a value's running balance isn't read any more; `is_read`: its window is."""
+    if after is None:
+        return True
+    is_covered = scope_of_value(after.scope, value) is not None
+    if before.scope.dimensions == after.scope.dimensions:
+        # Who isn't covered any more has no limit here that could start at zero.
+        return is_covered and not is_read
+    # `agent:*` made `user:*` reads the same keys, but for values that are other people's.
+    return not is_read or not is_covered or bool(after.scope.wildcards)
 
 
 def _periods(budget: Budget, at: datetime) -> set[str]:

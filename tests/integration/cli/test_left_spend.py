@@ -113,6 +113,46 @@ def test_an_edit_that_keeps_the_spend_says_nothing(run: Run, file: Path, edited:
     assert spent(run, "org") == {"org:acme": "1.000000000"}
 
 
+def test_a_budget_for_somebody_else_says_nothing(run: Run, file: Path) -> None:
+    assert "zero" not in run("budget", "import", written(file, row("org", "org: other"))).err
+
+
+def test_a_budget_that_comes_back_under_its_id_finds_its_balance(run: Run, file: Path) -> None:
+    run("budget", "import", written(file, row("other", "org: other")))
+    run("budget", "import", written(file, row("org")))
+
+    assert spent(run, "org") == {"org:acme": "1.000000000"}
+
+
+def test_another_window_for_fewer_values_tells_of_those_that_are_left(
+    run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "users.yml"
+    run("budget", "import", written(file, row("users", "user: '*'", limit="5")))
+    charge(run, "1", "user:ann")
+    charge(run, "2.5", "user:bob")
+
+    told = run("budget", "import", written(file, row("users", "user: ann", "'rolling:9d'"))).err
+
+    assert "; 1 USD were spent in its running window" in told
+    run(*remedy_of(told))
+    assert spent(run, "users") == {"user:ann": "1.000000000"}
+
+
+def test_of_many_budgets_that_start_at_zero_the_first_ten_are_told(
+    run: Run, tmp_path: Path
+) -> None:
+    file, names = tmp_path / "many.yml", [f"b{number:02}" for number in range(12)]
+    run("budget", "import", written(file, "".join(map(row, names))))
+    charge(run, "1", "org:acme")
+
+    edited = "".join(row(name, window="'rolling:9d'") for name in names)
+    told = run("budget", "import", written(file, edited)).err
+
+    assert told.count("from now: window") == 10
+    assert "2 more budgets start at zero or were removed with spend" in told
+
+
 def test_a_budget_that_spent_nothing_says_nothing(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "budgets.yml"
     run("budget", "import", written(file, row("org")))
