@@ -17,13 +17,13 @@ import uuid_utils
 
 from spendgate.adapters.budget_admin import BudgetAdmin
 from spendgate.adapters.policy_import import NOTHING_IMPORTED, PolicyImport, import_policy
+from spendgate.adapters.policy_notes import policy_notes
 from spendgate.adapters.policy_source import default_budget, load_policy, names_default_budget
 from spendgate.adapters.price_book import load_price_book, parse_price_row
 from spendgate.adapters.sqlite_ledger import SqliteLedger
 from spendgate.adapters.sqlite_store import SqliteStore
 from spendgate.adapters.stored_ledger import StoredLedger
-from spendgate.adapters.stored_policy import DefaultBudget
-from spendgate.adapters.tokenizer_checks import uncounted
+from spendgate.adapters.stored_policy import Author, DefaultBudget
 from spendgate.adapters.tokenizer_file import counters_of
 from spendgate.adapters.unheld_folder import UnheldFolder
 from spendgate.config import SQLITE_SCHEME, Settings
@@ -140,11 +140,12 @@ def apply_policy(settings: Settings, ledger: StoredLedger) -> AppliedPolicy:
     """
     book = open_price_book(settings, ledger)  # also without a file: wrong prices stop the start
     if settings.budgets_file is not None:
-        policy = load_policy(settings.budgets_file, book=book, at=utc_now())
-        if (said := uncounted(policy)) is not None:
+        now = utc_now()
+        policy = load_policy(settings.budgets_file, book=book, at=now)
+        for said in policy_notes(policy, book, now):
             _log.warning("%s: %s", settings.budgets_file.name, said)
-        policies = ledger.policies.by("policy file", settings.budgets_file.name)
-        return AppliedPolicy(import_policy(policies, policy))
+        author = Author("policy file", settings.budgets_file.name)
+        return AppliedPolicy(import_policy(ledger, author, policy, now))
     budget, may_change = default_budget(settings), names_default_budget(settings)
     return AppliedPolicy(default=ledger.policies.import_default(budget, may_change=may_change))
 

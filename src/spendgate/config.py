@@ -13,6 +13,7 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from spendgate.domain.upstream import url_without_user
+from spendgate.json_setting import JsonMapping, JsonTexts
 
 
 def _names(own: str, *aliases: str) -> AliasChoices:
@@ -137,7 +138,7 @@ class Settings(BaseSettings):
     geo: str = "global"
     """Geography whose prices apply; `in_geo` costs a tenth more for most proprietary models."""
 
-    price_overlays: tuple[str, ...] = ()
+    price_overlays: JsonTexts = ()
     """Named price overlays from the package, such as `recipe`."""
 
     sqlite_synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
@@ -177,7 +178,7 @@ class Settings(BaseSettings):
     """Catalog of the platform's usage and billing tables; another one for copies of them. A home
     on this machine has them as folders in `system`."""
 
-    workspace_ids: tuple[str, ...] = ()
+    workspace_ids: JsonTexts = ()
     """Workspaces whose usage and bill are compared with the ledger, as JSON `["123…"]`; none:
     those in whose usage tables our calls are."""
 
@@ -189,10 +190,9 @@ class Settings(BaseSettings):
     """How long after an hour its bill may still grow: until then a difference is open, no drift.
     `system.billing.usage` lags two to three hours, and up to a day."""
 
-    requester_scopes: dict[str, str] = {}
+    requester_scopes: JsonMapping = {}
     """Who pays for calls around the gate, by who made them, as JSON
-    `{"<application id>": "agent:triage-bot,org:acme"}`; others pay as `user` or `agent` by their
-    own name."""
+    `{"<application id>": "agent:bot,org:acme"}`; others pay as `user` or `agent` by their name."""
 
     host_flushes: bool | None = None
     """Whether a host delivers the outbox to its own tables; None: of an embedded ledger only. The

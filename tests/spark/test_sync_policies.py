@@ -16,6 +16,7 @@ from spendgate.adapters.budget_requests import BudgetRequests
 from spendgate.adapters.delta_query import query_rows
 from spendgate.bootstrap import build_admin, open_ledger, open_price_book, utc_now
 from spendgate.config import Settings
+from spendgate.gateway.adjusting import adjustment, booking, claim_of_budget
 from spendgate.jobs.job_run import JobRun
 from spendgate.jobs.sync_policies import run as sync
 
@@ -74,6 +75,19 @@ def place(spark: SparkSession, tmp_path: Path) -> Place:
 def changes(report: Mapping[str, object]) -> list[tuple[object, ...]]:
     found = cast(list[dict[str, object]], report["changes"])
     return [tuple(one.values()) for one in found]
+
+
+def test_a_budget_that_an_edit_starts_at_zero_is_told_with_what_was_spent(place: Place) -> None:
+    place.sync()
+    claim, payer = claim_of_budget(place.ledger.policies.policy(), "org", None, AT)
+    change = booking((claim,), payer, 10**9, AT)
+    place.ledger.adjust([adjustment("call", change, {}, actor="ann", reason="a call", at=AT)])
+
+    place.sql("UPDATE {budgets} SET window = 'lifetime' WHERE budget_id = 'org'")
+    (told,) = cast(list[str], place.sync()["notes"])
+
+    assert "'org' starts at zero from now: window month -> lifetime; 1 USD were spent" in told
+    assert place.sync()["notes"] == []
 
 
 def test_file_sql_and_ledger_agree_and_an_unchanged_run_writes_nothing(place: Place) -> None:

@@ -55,6 +55,7 @@ windows = st.sampled_from(
 instants = st.datetimes(timezones=st.just(UTC))
 
 
+words = st.sampled_from(["trusted", "asserted"])
 guards = st.builds(LoopGuard, st.integers(1, 10_000), st.integers(1, 1440))
 
 
@@ -83,7 +84,7 @@ def budgets(draw: st.DrawFn) -> Budget:
         mode=draw(st.sampled_from(Mode)),
         fit=draw(st.booleans()),
         min_output_tokens=draw(st.integers(1, 10**6)),
-        trust=draw(st.dictionaries(dimensions, st.sampled_from(["trusted", "asserted"]))),
+        trust={one: draw(words) for one in scope.dimensions if draw(st.booleans())},
         refusal=draw(st.sampled_from(Refusal)),
         on_client_abort=draw(st.sampled_from(["drain", "close"])),
         loop_guard=draw(st.none() | guards),

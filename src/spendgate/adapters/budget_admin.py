@@ -253,6 +253,13 @@ def _known(budget_ids: Sequence[str]) -> str:
     return f"; there are: {shown}" + (" …" if len(budget_ids) > NAMES_SHOWN_MAX else "")
 
 
+def first_named(budget_ids: Sequence[str]) -> str:
+    """Return the first ids, and how many more there are."""
+    more = len(budget_ids) - NAMES_SHOWN_MAX
+    shown = ", ".join(map(repr, budget_ids[:NAMES_SHOWN_MAX]))
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
 def etag_of(budget: Budget) -> str:
     """Return the strong entity tag of a budget as it is now."""
     return f'"{hashlib.sha256(encode_budget(budget).encode()).hexdigest()[:16]}"'

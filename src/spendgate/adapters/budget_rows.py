@@ -19,6 +19,7 @@ from pydantic import (
 from spendgate.adapters.plain_data import as_mapping
 from spendgate.adapters.policy_fields import (
     LIMIT_USD_MAX,
+    STORED,
     AddedUsd,
     Fraction,
     Id,
@@ -121,6 +122,22 @@ class BudgetRow(PolicyRow):
     loop_guard: LoopGuardRow | None = None
     idle_ttl: Ttl | None = None
     expires_at: Instant | None = None
+
+    @field_validator("trust")
+    @classmethod
+    def _trust_is_about_its_own_scope(
+        cls, value: dict[str, Literal["trusted", "asserted"]], info: ValidationInfo
+    ) -> dict[str, Literal["trusted", "asserted"]]:
+        scope = info.data.get("scope")
+        if scope is None or info.context == STORED:
+            return value
+        others = sorted(set(value) - set(Scope.parse(scope).dimensions))
+        if others:
+            raise ValueError(
+                f"{' and '.join(others)} isn't in the scope {scope}, so nothing asks for it; "
+                "remove it, or add it to the scope"
+            )
+        return value
 
     @field_validator("idle_ttl")
     @classmethod

@@ -83,7 +83,8 @@ def _check_reads_only(sql: str) -> None:
         raise InvalidRequestError("one statement at a time; leave out what follows the ;", "sql")
     if words[:1] not in (["select"], ["with"]) or _WRITING_WORDS.intersection(words):
         raise InvalidRequestError(
-            "only a SELECT (or WITH … SELECT) may be run here; the tables are written by jobs",
+            "only a SELECT (or WITH … SELECT), DESCRIBE TABLE name and SHOW TABLES may be run "
+            "here; the tables are written by jobs",
             "sql",
         )
 

@@ -1,12 +1,15 @@
 """What the import of a policy file did to the budgets that were there: whoever opens a ledger with
-another file should hear which limits are gone.
+another file should hear which limits are gone and which spend isn't counted any more.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
-from spendgate.adapters.budget_admin import NAMES_SHOWN_MAX
-from spendgate.adapters.stored_policy import StoredPolicy
+from spendgate.adapters.budget_admin import first_named
+from spendgate.adapters.left_spend import left_spend
+from spendgate.adapters.stored_ledger import StoredLedger
+from spendgate.adapters.stored_policy import Author
 from spendgate.domain.budget import Policy
 
 
@@ -17,36 +20,37 @@ class PolicyImport:
     kept: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    """Sentences: which spend of running windows isn't counted any more, and how it can be."""
 
     def losses(self, file_name: str) -> Iterator[str]:
-        """Say which budgets were removed, if any."""
+        """Say which budgets were removed, and which spend was left behind, if any."""
         if self.removed:
-            yield f"budgets removed, which {file_name} does not have: {_named(self.removed)}"
+            yield f"budgets removed, which {file_name} does not have: {first_named(self.removed)}"
+        yield from self.left
 
     def changes(self, file_name: str) -> Iterator[str]:
         """Say which budgets were changed, if any."""
         if self.changed:
-            yield f"budgets changed to what {file_name} says: {_named(self.changed)}"
+            yield f"budgets changed to what {file_name} says: {first_named(self.changed)}"
 
 
 NOTHING_IMPORTED = PolicyImport()
 
 
-def import_policy(policies: StoredPolicy, policy: Policy) -> PolicyImport:
+def import_policy(
+    ledger: StoredLedger, author: Author, policy: Policy, at: datetime
+) -> PolicyImport:
     """Replace the rows that the file owns, and tell what that did."""
+    policies = ledger.policies.by(author.actor, author.reason)
     before = {one.budget_id: one for one in policies.policy().budgets}
     kept = policies.import_policy(policy)
     listed = {one.budget_id: one for one in policy.budgets}
     own = {name: one for name, one in before.items() if name not in kept and one.source == "file"}
+    after = policies.policy().budgets
     return PolicyImport(
         tuple(kept),
         tuple(sorted(name for name in own if name not in listed)),
         tuple(sorted(name for name, one in own.items() if listed.get(name, one) != one)),
+        tuple(left_spend(list(before.values()), after, ledger.balances, at)),
     )
-
-
-def _named(budget_ids: tuple[str, ...]) -> str:
-    """Return the first ids, and how many more there are."""
-    more = len(budget_ids) - NAMES_SHOWN_MAX
-    shown = ", ".join(map(repr, budget_ids[:NAMES_SHOWN_MAX]))
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -68,18 +68,22 @@ def _claims(
         if row.period in periods:
             nanos[row.scope_value] += row.spent_nano + row.held_nano
     values = sorted(value for value, _ in nanos.most_common(values_max))
-    bound = [scope for value in values if (scope := _bound(budget, value)) is not None]
+    bound = [
+        scope for value in values if (scope := scope_of_value(budget.scope, value)) is not None
+    ]
     # A wildcard that nobody has used in this window still shows its limit.
     scopes = bound if budget.scope.wildcards and bound else [budget.scope]
     limit = policy.limit(budget, at)
     return [Claim(budget, scope, window, limit) for scope in scopes]
 
 
-def _bound(budget: Budget, value_text: str) -> Scope | None:
+def scope_of_value(covering: Scope, value_text: str) -> Scope | None:
     """Return a budget's scope with a balance's values; None if they are of an earlier scope."""
+    if not covering.parts:
+        return covering if value_text == covering.value_text else None
     values = value_text.split(",")
-    if len(values) != len(budget.scope.parts):
+    if len(values) != len(covering.parts):
         return None
-    named = zip(budget.scope.dimensions, values, strict=True)
+    named = zip(covering.dimensions, values, strict=True)
     scope = Scope.parse(",".join(f"{name}:{value}" for name, value in named))
-    return scope if budget.scope.match(scope.identity) == scope else None
+    return scope if covering.match(scope.identity) == scope else None

@@ -8,10 +8,11 @@ import typer
 
 from spendgate.adapters.plain_data import as_mapping
 from spendgate.adapters.policy_import import PolicyImport, import_policy
+from spendgate.adapters.policy_notes import policy_notes
 from spendgate.adapters.policy_source import load_policy, unpriced_steps
 from spendgate.adapters.profile_import import import_profiles
 from spendgate.adapters.stored_ledger import StoredLedger
-from spendgate.adapters.tokenizer_checks import uncounted
+from spendgate.adapters.stored_policy import Author
 from spendgate.bootstrap import open_price_book, utc_now
 from spendgate.cli.budget_commands import SEEN_AT_ONCE
 from spendgate.cli.console import note, say
@@ -46,20 +47,21 @@ def import_budgets(
 
 
 def _import_policy(file: Path, ledger: StoredLedger, book: PriceBook) -> None:
-    policy = load_policy(file, book=book, at=utc_now())
-    imported = import_policy(ledger.policies.by(system_user()), policy)
+    now = utc_now()
+    policy = load_policy(file, book=book, at=now)
+    imported = import_policy(ledger, Author(system_user()), policy, now)
     kept = imported.kept
     counted = f"{len(policy.budgets) - len(kept)} budgets, {len(policy.raises)} raises"
     say(f"{file.name}: {counted} now as the file says; {SEEN_AT_ONCE}")
-    if (uncounted_models := uncounted(policy)) is not None:
-        note(uncounted_models)
+    for said in policy_notes(policy, book, now):
+        note(said)
     for budget_id in kept:
         note(f"budget {budget_id!r} is kept as people set it; remove it to let the file's row in")
     note_changes(imported, file)
 
 
 def note_changes(imported: PolicyImport, file: Path) -> None:
-    """Note which budgets a file removed and changed."""
+    """Note which budgets a file removed and changed, and which start at zero."""
     for said in (*imported.losses(file.name), *imported.changes(file.name)):
         note(said)
 

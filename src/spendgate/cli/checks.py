@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from spendgate.adapters.policy_notes import expired
 from spendgate.adapters.policy_source import load_policy, unpriced_steps
 from spendgate.adapters.stored_deliveries import DEAD
 from spendgate.adapters.stored_exposure import Exposure
@@ -174,12 +175,15 @@ def _policy_file(settings: Settings) -> list[Check]:
     file = settings.budgets_file
     if file is None:
         return []
+    now = utc_now()
     try:
-        policy = load_policy(file, book=None, at=utc_now())
+        policy = load_policy(file, book=None, at=now)
     except PolicyError as error:
         return [Check("policy file", Status.FAIL, str(error), "correct the file")]
     figures = {"model_servers": len(policy.upstreams)}
     detail = f"{file.name}: {len(policy.budgets)} budgets"
+    if (said := expired(policy, now)) is not None:
+        return [Check("policy file", Status.WARN, f"{detail}; {said}", figures=figures)]
     return [Check("policy file", Status.OK, detail, figures=figures)]
 
 
@@ -248,6 +252,8 @@ def _policy(ledger: StoredLedger) -> Check:
         return Check(
             "policy", Status.WARN, f"{detail}; cut by a restore: {', '.join(cut)}", way_out
         )
+    if (said := expired(policy, now)) is not None:
+        return Check("policy", Status.WARN, f"{detail}; {said}")
     return Check("policy", Status.OK, detail)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -21,10 +22,9 @@ from spendgate.cli.options import (
 )
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.explanation import vouched
+from spendgate.gateway.ports import UpstreamNotSent, UpstreamOutcome
 from spendgate.gateway.wire import CHAT, EMBEDDINGS
 
-NOBODY = "http://explain.invalid"
-"""Stands for the model server where none is configured: explaining calls nobody."""
 AMOUNTS = (
     *("limit_usd", "carried_usd", "spent_usd", "held_usd", "remaining_usd"),
     *("worst_case_usd", "expected_usd"),
@@ -78,13 +78,26 @@ def explain(
         raise InvalidRequestError("no model is named; give --model, or model in the --body")
     request["custom_inputs"] = own
     with opened_ledger(settings) as opened:
-        reachable = settings.model_copy(update={"upstream_url": settings.upstream_url or NOBODY})
-        gateway = build_gateway(reachable, opened)
+        server = _HostsOwn() if settings.upstream_url is None else None
+        gateway = build_gateway(settings, opened, upstream=server)
         explained = gateway.explain(EMBEDDINGS if embeddings else CHAT, request)
     if as_json:
         print_json(explained)
     else:
         _print(explained)
+
+
+class _HostsOwn:
+    """Stands for the model server that a host is given: explaining calls nobody."""
+
+    name = "(host's own)"
+
+    def call(self, route: str, body: Mapping[str, object]) -> UpstreamOutcome:
+        """Say that there is nothing to call."""
+        del route, body
+        return UpstreamNotSent("an explanation calls nobody")
+
+    stream = call
 
 
 def _read(source: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from spendgate.bootstrap import has_ledger, no_ledger, open_ledger
 from spendgate.config import Settings
 from spendgate.domain.scope import Scope, ScopeError, checked_wildcards
 from spendgate.errors import HostError
-from spendgate.web.environment import variable_of
+from spendgate.web.environment import wrong_settings
 
 Home = Annotated[
     Path | None,
@@ -50,7 +50,7 @@ def settings_from(home: Path | None, ledger: str | None = None, **others: object
             {name: value for name, value in flags.items() if value is not None}
         )
     except ValidationError as error:
-        raise HostError(_settings_problems(error)) from None
+        raise HostError("\n".join(wrong_settings(error))) from None
 
 
 @contextmanager
@@ -131,12 +131,3 @@ def parse_pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
             raise typer.BadParameter(f"{name!r} is named twice", param_hint=flag)
         pairs[name] = value
     return pairs
-
-
-def _settings_problems(error: ValidationError) -> str:
-    problems = [
-        f"{variable_of(str(one['loc'][0])) if one['loc'] else 'a setting'}: "
-        f"{one['msg'].removeprefix('Value error, ')}"
-        for one in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-    return "\n".join(problems)

@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
+from spendgate.adapters.policy_notes import policy_notes
 from spendgate.adapters.policy_source import load_policy
 from spendgate.bootstrap import open_price_book, utc_now
 from spendgate.cli.console import note, print_json, print_records, print_table, progress, say
@@ -51,6 +52,8 @@ def replay(
     with opened_ledger(settings) if has_ledger(settings) else nullcontext() as opened:
         book = open_price_book(settings, opened)
     candidate = load_policy(policy, book=book, at=now)
+    for said in policy_notes(candidate, book, now):
+        note(said)
     start = None if since is None else parse_start(since, now, "--since")
     end = None if until is None else parse_start(until, now, "--until")
     if start is not None and end is not None and start >= end:

@@ -14,14 +14,18 @@ def add_to(program: typer.Typer) -> None:
 
 
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT; --json writes decimals as strings.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT, DESCRIBE TABLE name, or SHOW TABLES.")],
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Query the Delta tables of a home."""
+    """Query the Delta tables of a home; --json writes decimals as strings."""
     from spendgate.adapters.delta_query import query_rows  # noqa: PLC0415 - slow to load
+    from spendgate.adapters.table_description import described  # noqa: PLC0415 - slow to load
 
-    records = query_rows(settings_from(home).delta_folder, sql)
+    folder = settings_from(home).delta_folder
+    records = described(folder, sql)
+    if records is None:
+        records = query_rows(folder, sql)
     if as_json:
         print_json(records)
     else:

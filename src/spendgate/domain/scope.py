@@ -177,6 +177,17 @@ class Scope:
             return None
         return tuple(name for name, value in said.items() if value is None)
 
+    def respelt(self, identity: Identity) -> tuple[tuple[str, str], ...]:
+        """Return the parts that an identity names in other case, if nothing else keeps it out."""
+        found: list[tuple[str, str]] = []
+        for name, wanted in self.parts:
+            value = identity.value(name)
+            if value is None or (wanted != WILDCARD and value.casefold() != wanted.casefold()):
+                return ()
+            if wanted not in (WILDCARD, value):
+                found.append((name, wanted))
+        return tuple(found)
+
     @property
     def identity(self) -> Identity:
         """Who a scope without wildcards names: exactly its own values and tags."""

@@ -179,7 +179,7 @@ def prepare(arrival: Arrival, rules: Rules, default: UpstreamSpec | None, terms:
         raise ForbiddenError("scope_paused", f"{paused.text} is paused by an operator")
     claims = rules.claims(caller.identity, arrival.at)
     if not claims and policy.defaults.unmatched != "allow":
-        raise _no_budget(policy, caller.identity)
+        raise _no_budget(policy, caller.identity, arrival.at)
     default = _told_apart(default, policy.upstreams)
     plan = Plan((), policy.upstreams, router.retries, arrival.tried, default)
     offers = Offers(call, rules, claims, arrival.at, terms, plan.upstream_for)
@@ -188,13 +188,21 @@ def prepare(arrival: Arrival, rules: Rules, default: UpstreamSpec | None, terms:
     return Prepared(arrival, rules, claims, offers, plan, terms, request)
 
 
-def _no_budget(policy: Policy, identity: Identity) -> ForbiddenError:
-    """Say what the call names, and what it would have to name besides."""
+def _no_budget(policy: Policy, identity: Identity, at: datetime) -> ForbiddenError:
+    """Say what the call names, and what it would have to name otherwise or besides.
+
+    Of values only those are told that the call has but for their case: others are somebody's.
+    """
     named = ", ".join(f"{name}:{value}" for name, value in identity.values.items())
     message = f"no budget covers this call ({named})"
-    lacking = [budget.scope.lacking(identity) for budget in policy.budgets]
+    binding = [one for one in policy.budgets if one.expires_at is None or at < one.expires_at]
+    respelt = [parts for one in binding if (parts := one.scope.respelt(identity))]
+    lacking = [one.scope.lacking(identity) for one in binding]
     nearest = min((names for names in lacking if names), key=len, default=None)
-    if nearest is not None:
+    if respelt:
+        parts = " and ".join(f"{name}:{value}" for name, value in min(respelt, key=len))
+        message += f"; a budget has {parts}; values are case-sensitive"
+    elif nearest is not None:
         message += f"; the nearest one also asks for {' and '.join(nearest)}: name it"
     return ForbiddenError("no_budget", message)
 

@@ -30,6 +30,10 @@ NOTES = (
         "a call that was refused then is offered no cheaper model now, and one that is admitted is "
         "charged the least that it would have held"
     ),
+    (
+        "loop guards aren't replayed, because requests aren't kept: no call is refused as a "
+        "repetition, and those that one refused then are left out"
+    ),
     "tags, pauses and tokens of refused calls aren't kept, so they are not replayed",
 )
 

@@ -18,6 +18,7 @@ from spendgate.config import Settings
 from spendgate.errors import HostError, JobFailedError
 from spendgate.jobs.job_list import JOBS, run_named, unheeded_choices
 from spendgate.jobs.job_run import JobRun
+from spendgate.web.environment import wrong_settings
 
 _CHOICES = ("rebuild", "since", "until", "out")
 
@@ -75,9 +76,8 @@ def _run_of(given: argparse.Namespace) -> JobRun:
     try:
         settings = Settings.model_validate(flags)
     except ValidationError as error:
-        found = error.errors(include_input=False, include_context=False)
-        fields = "; ".join(f"{one['loc'][0]}: {one['msg']}" for one in found)
-        raise HostError(f"these settings can't be used: {fields}") from None
+        wrong = "; ".join(wrong_settings(error, flags))
+        raise HostError(f"these settings can't be used: {wrong}") from None
     choices = {name: getattr(given, name) for name in _CHOICES}
     at = utc_now() if given.as_of is None else given.as_of
     return JobRun(settings, at, given.catalog, given.schema, given.volume, **choices)

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from spendgate.adapters.budget_requests import BudgetRequests
 from spendgate.adapters.budget_table import name_of, row_name, row_of_rule
+from spendgate.adapters.left_spend import left_spend
 from spendgate.adapters.policy_source import load_policy
 from spendgate.adapters.policy_sync_plan import SyncPlan, plan_sync
 from spendgate.adapters.price_sync_plan import PricePlan, plan_prices
@@ -76,13 +77,17 @@ def sync_policies(
     """
     place = _Place(spark, space, ledger, settings, at)
     created = [table.name for table in TABLES if space.create(spark, table)]
+    former = ledger.policies.policy().budgets
     for _ in range(ROUNDS_MAX):
         report = _synced(place)
         if report is not None:
             changes = _write_changes(place)
             told = {"job": "sync_policies", "tables_created": created}
             requests = _write_requests(place)
-            return {**told, **report, "policy_changes": changes, "budget_requests": requests}
+            edited = ledger.policies.policy().budgets
+            notes = list(left_spend(former, edited, ledger.balances, at))
+            counts = {"policy_changes": changes, "budget_requests": requests}
+            return {**told, **report, **counts, "notes": notes}
     raise HostError(
         f"the policy was edited {ROUNDS_MAX} times while this ran; run sync_policies again"
     )

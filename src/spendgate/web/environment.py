@@ -6,7 +6,7 @@ from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 
-from pydantic import AliasChoices, SecretStr
+from pydantic import AliasChoices, SecretStr, ValidationError
 
 from spendgate.config import Settings
 
@@ -53,6 +53,24 @@ def variable_of(setting: str) -> str:
     alias = None if field is None else field.validation_alias
     names = map(str, alias.choices) if isinstance(alias, AliasChoices) else ()
     return next((name for name in names if name in os.environ), own)
+
+
+def wrong_settings(error: ValidationError, given: Collection[str] = ()) -> list[str]:
+    """Say what is wrong with each setting by its variable, never its value: it may be secret.
+
+    Those that were `given` by name, and not by a variable, are named so.
+    """
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return [
+        f"{_place(one['loc'], given)}: {one['msg'].removeprefix('Value error, ')}" for one in found
+    ]
+
+
+def _place(loc: tuple[int | str, ...], given: Collection[str]) -> str:
+    if not loc:
+        return "a setting"
+    name = str(loc[0])
+    return name if name in given else variable_of(name)
 
 
 def without_settings(kept: Collection[str] = ()) -> list[str]:

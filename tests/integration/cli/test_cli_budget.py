@@ -286,6 +286,20 @@ def test_explain_says_what_would_be_decided_and_moves_nothing(
     assert ledger.balances() == []
 
 
+def test_explain_names_the_server_that_would_be_called(
+    run: Run, bot: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("budget", "explain", "--agent", "triage-bot", "--model", HAIKU)
+
+    told = run(*flags)
+    monkeypatch.setenv("SPENDGATE_UPSTREAM_URL", "http://models.example/v1")
+    named = run(*flags, "--json").json
+
+    assert "(host's own)" in told.out
+    assert "invalid" not in told.out
+    assert [one["upstream"] for one in named["candidates"]] == ["models.example"]
+
+
 def test_explain_names_the_budget_that_refuses(run: Run, bot: str) -> None:
     run("budget", "set", bot, "--limit", "0.000001")
 

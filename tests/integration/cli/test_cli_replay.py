@@ -81,6 +81,21 @@ def test_a_policy_is_tried_on_past_spend_and_nothing_changes(
     assert "a refused agent might have stopped" in shown.err
 
 
+def test_the_loop_guard_is_named_among_what_isnt_replayed(
+    run: Run, policy: Callable[[str], str], tables: Path
+) -> None:
+    refused = DecisionRecord("d4", START, {"agent": "bot"}, MODEL, "refuse", "loop_detected")
+    DeltaSink(tables).append("l", EventBatch(2, (), (refused,)))
+    guarded = f"defaults: {{loop_guard: {{repeats: 1, minutes: 9}}}}\n{SMALL}"
+
+    replayed = run("replay", "--policy", policy(guarded), "--json").json
+    told = run("replay", "--policy", policy(guarded)).err
+
+    assert replayed["not_replayed"] == {"scope_paused": 1, "loop_detected": 1}
+    assert "loop_detected" not in replayed["refusals"]
+    assert "loop guards aren't replayed, because requests aren't kept" in told
+
+
 @pytest.mark.usefixtures("tables")
 def test_a_part_of_the_past_begins_with_what_its_windows_had_spent(
     run: Run, policy: Callable[[str], str]

@@ -46,6 +46,24 @@ def test_a_scope_says_what_an_identity_would_have_to_name_besides(
     assert Scope.parse(scope).lacking(IDENTITY) == lacking
 
 
+@pytest.mark.parametrize(
+    ("scope", "respelt"),
+    [
+        ("org:Acme,user:*", (("org", "Acme"),)),
+        ("org:ACME,tag.cost_center:4711", (("org", "ACME"),)),
+        ("org:Acme,user:Alice", (("org", "Acme"), ("user", "Alice"))),
+        ("org:acme", ()),  # it covers the identity
+        ("org:Acme,user:bob", ()),
+        ("org:Acme,team:*", ()),
+        ("all", ()),
+    ],
+)
+def test_a_scope_says_what_an_identity_has_but_for_its_case(
+    scope: str, respelt: tuple[tuple[str, str], ...]
+) -> None:
+    assert Scope.parse(scope).respelt(IDENTITY) == respelt
+
+
 def test_everything_is_written_all() -> None:
     scope = Scope.of({})
 

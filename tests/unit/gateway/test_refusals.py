@@ -240,6 +240,35 @@ def test_who_is_covered_by_nothing_is_told_what_the_nearest_budget_asks_for(
     assert message.endswith("(user:alice); the nearest one also asks for org: name it")
 
 
+def test_another_case_of_a_value_is_told_before_a_budget_that_asks_for_more(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    opened = gate(
+        budget(id="a", scope={"user": "*", "tags": {"cost_center": "*"}}),
+        budget(id="b", scope={"org": "acme", "user": "*"}),
+        budget(id="c", scope={"org": "other-acme", "user": "*"}),
+    )
+
+    message = opened.chat(own={"org": "Acme"}).body["error"]["message"]
+
+    assert message.endswith(
+        "(org:Acme, user:alice); a budget has org:acme; values are case-sensitive"
+    )
+
+
+def test_a_budget_that_has_expired_is_no_way_out(
+    gate: Callable[..., Any], budget: Callable[..., Any]
+) -> None:
+    opened = gate(
+        budget(id="a", scope={"org": "acme"}, expires_at="2020-01-01T00:00:00Z"),
+        budget(id="b", scope={"team": "x"}, expires_at="2020-01-01T00:00:00Z"),
+    )
+
+    message = opened.chat(own={"org": "Acme"}).body["error"]["message"]
+
+    assert message.endswith("(org:Acme, user:alice)")
+
+
 def test_the_policy_may_let_unmatched_calls_through_and_they_are_recorded(
     gate: Callable[..., Any], budget: Callable[..., Any]
 ) -> None:
