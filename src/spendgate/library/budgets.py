@@ -13,6 +13,7 @@ from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import json_list, json_object
 from spendgate.gateway.ports import UpstreamNotSent, UpstreamOutcome
 from spendgate.gateway.wire import CHAT, Host
+from spendgate.library.aside import aside
 from spendgate.library.plain_json import given_list, given_object, refuse_other_than_json
 from spendgate.library.step import Step, in_thread, refused
 from spendgate.library.task_threads import TaskThreads
@@ -130,7 +131,8 @@ class Budgets:
         """
         self._check(route)
         refuse_other_than_json(given_object(body, "body"))
-        reply = self._host.gateway.handle(route, body, host=Host.ENDPOINT)
+        gateway = self._host.gateway
+        reply = aside(lambda: gateway.handle(route, body, host=Host.ENDPOINT))
         if reply.body.get("error"):
             raise refused(reply, self._watch)
         spend = json_object(reply.body.get("spend"))

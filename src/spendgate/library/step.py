@@ -16,6 +16,7 @@ from spendgate.gateway.outcome import Ending, Verb
 from spendgate.gateway.reply import Reply, budget_object
 from spendgate.gateway.waiting import Wait, run_on
 from spendgate.gateway.wire import Host
+from spendgate.library.aside import aside
 from spendgate.library.refusal import error_of
 from spendgate.library.reported import added, reported_usage
 from spendgate.library.task_threads import TaskThreads
@@ -111,10 +112,7 @@ class Step:
 
     def __enter__(self) -> "Step":
         self._enter_once()
-        admitted = self._gateway.admit(
-            self._route, self._request, host=Host.ENDPOINT, may_stream=True
-        )
-        self._admission = self._looked_at(admitted)
+        self._admission = aside(self._admit, self._release)
         return self
 
     def __exit__(
@@ -123,7 +121,7 @@ class Step:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end(is_broken=kind is not None)
+        aside(lambda: self._end(is_broken=kind is not None))
 
     async def __aenter__(self) -> "Step":
         self._enter_once()
@@ -177,6 +175,12 @@ class Step:
         found = run_on(work)
         return found if isinstance(found, Wait) else self._looked_at(found)
 
+    def _admit(self) -> Admission:
+        admitted = self._gateway.admit(
+            self._route, self._request, host=Host.ENDPOINT, may_stream=True
+        )
+        return self._looked_at(admitted)
+
     def _looked_at(self, admitted: Admission | Reply) -> Admission:
         if isinstance(admitted, Reply):
             raise refused(admitted, self._watch)
@@ -207,7 +211,10 @@ class Step:
             if isinstance(found, Wait):
                 work.close()
             else:
-                self._gateway.finish(found, _NEVER_SENT)
+                self._release(found)
+
+    def _release(self, admission: Admission) -> None:
+        self._gateway.finish(admission, _NEVER_SENT)
 
 
 def refused(reply: Reply, watch: Watch) -> Exception:
