@@ -95,6 +95,7 @@ class Prompt:
             refuse_deep_nesting(body)
             rest, self.media = split_media(body)
             self.fields = {name: value for name, value in rest.items() if name not in _NOT_PROMPT}
+            self.text = spaced_json(self.fields)  # every call needs it, so no lock is taken for it
         else:
             self.media = whole.media
             self.fields = {

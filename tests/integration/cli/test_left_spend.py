@@ -82,15 +82,20 @@ def test_a_removed_budget_with_spend_is_told(run: Run, file: Path) -> None:
     assert "budget 'org' was removed, and another id would start at zero; 1 USD were spent" in told
 
 
-def test_the_values_of_a_wildcard_are_summed_and_the_dearest_is_named(
-    run: Run, tmp_path: Path
-) -> None:
-    file = tmp_path / "users.yml"
-    run("budget", "import", written(file, row("users", "user: '*'", limit="5")))
+@pytest.fixture
+def users(run: Run, tmp_path: Path) -> Path:
+    """The file of a budget per user, of whom two have spent."""
+    file = written(tmp_path / "users.yml", row("users", "user: '*'", limit="5"))
+    run("budget", "import", file)
     charge(run, "1", "user:ann")
     charge(run, "2.5", "user:bob")
+    return Path(file)
 
-    told = run("budget", "import", written(file, row("users", "user: '*'", "'rolling:9d'"))).err
+
+def test_the_values_of_a_wildcard_are_summed_and_the_dearest_is_named(
+    run: Run, users: Path
+) -> None:
+    told = run("budget", "import", written(users, row("users", "user: '*'", "'rolling:9d'"))).err
 
     whole = "3.5 USD were spent in the running windows of its 2 values, at most 2.5 USD by user:bob"
     assert whole in told
@@ -125,14 +130,9 @@ def test_a_budget_that_comes_back_under_its_id_finds_its_balance(run: Run, file:
 
 
 def test_another_window_for_fewer_values_tells_of_those_that_are_left(
-    run: Run, tmp_path: Path
+    run: Run, users: Path
 ) -> None:
-    file = tmp_path / "users.yml"
-    run("budget", "import", written(file, row("users", "user: '*'", limit="5")))
-    charge(run, "1", "user:ann")
-    charge(run, "2.5", "user:bob")
-
-    told = run("budget", "import", written(file, row("users", "user: ann", "'rolling:9d'"))).err
+    told = run("budget", "import", written(users, row("users", "user: ann", "'rolling:9d'"))).err
 
     assert "; 1 USD were spent in its running window" in told
     run(*remedy_of(told))
