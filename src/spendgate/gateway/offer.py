@@ -135,19 +135,25 @@ class Offers:
         refused: Iterable[str],
         allowed: Sequence[str] | None,
     ) -> str | None:
-        """Return a model that fits now: the dearest the policy names, else the cheapest alike."""
+        """Return a model that fits now: the dearest the policy names, else the cheapest alike.
+
+        Alike is who made it (`databricks-claude-…`), and only then whatever the same place has.
+        """
         excluded = set(refused)
         named = {step.to_model for one in self._policy.budgets for step in one.auto_downgrade}
         named |= set(self._policy.models)
         fitting = self._fitting(named - excluded, positions, allowed)
         if fitting:
             return max(fitting, key=lambda one: (one.expected_nano, one.model)).model
-        family = self._call.model.split("-", 1)[0]
-        alike = {one for one in self._book.models() if one.split("-", 1)[0] == family}
-        fitting = self._fitting(alike - excluded - named, positions, allowed)
-        return (
-            min(fitting, key=lambda one: (one.expected_nano, one.model)).model if fitting else None
-        )
+        others = set(self._book.models()) - excluded - named
+        for words in (2, 1):
+            family = _family(self._call.model, words)
+            alike = {one for one in others if _family(one, words) == family}
+            fitting = self._fitting(alike, positions, allowed)
+            if fitting:
+                return min(fitting, key=lambda one: (one.expected_nano, one.model)).model
+            others -= alike
+        return None
 
     def _possible(self, model: str) -> Candidate | None:
         """Return the worst case on another model, None where it has no server, price or bound."""
@@ -237,3 +243,7 @@ def _leaner_prompts(
         if drop_tools(body, tools):
             found.append((tools, Prompt(body, whole)))
     return found
+
+
+def _family(model: str, words: int) -> str:
+    return "-".join(model.split("-")[:words])
