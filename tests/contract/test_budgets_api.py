@@ -85,6 +85,29 @@ def test_a_budget_lives_from_post_to_delete(app: App, api: httpx.Client) -> None
     assert gone["message"] == "there is no budget 'night'; there are: agents, ann"
 
 
+def test_an_edit_that_makes_a_budget_start_at_zero_is_told_with_what_was_spent(
+    app: App, api: httpx.Client
+) -> None:
+    row = {"id": "edited", "scope": {"agent": "editor"}, "limit_usd": 3, "window": "day"}
+    made = api.post("/budgets", json=row)
+    assert told(made, 201)["notes"] == []
+    assert app.chat({"agent": "editor"}).status_code == 200
+
+    raised = api.put(
+        "/budgets/edited", json={**row, "limit_usd": 4}, headers={"If-Match": made.headers["ETag"]}
+    )
+    assert told(raised)["notes"] == []
+    # What an answer to PUT shows can be written back too, its notes among it.
+    weekly = {**told(raised), "window": "week"}
+    changed = api.put("/budgets/edited", json=weekly, headers={"If-Match": raised.headers["ETag"]})
+    (note,) = told(changed)["notes"]
+    assert note.startswith("budget 'edited' starts at zero from now: window day -> week")
+
+    assert app.chat({"agent": "editor"}).status_code == 200
+    gone = api.delete("/budgets/edited", headers={"If-Match": changed.headers["ETag"]})
+    assert told(gone)["note"].startswith("budget 'edited' was removed")
+
+
 def test_what_is_spent_shows_in_state_spend_and_the_recipes_form(
     app: App, api: httpx.Client
 ) -> None:

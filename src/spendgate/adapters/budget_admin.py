@@ -18,6 +18,7 @@ from spendgate.adapters.budget_codec import (
     raise_as_json,
     usd_text,
 )
+from spendgate.adapters.left_spend import left_spend
 from spendgate.adapters.policy_fields import did_you_mean
 from spendgate.adapters.policy_source import too_large, unpriced_steps
 from spendgate.adapters.standing import standing
@@ -41,7 +42,7 @@ NAMES_SHOWN_MAX = 10
 VALUES_MAX = 1000
 """Values of one wildcard that an answer lists: a crowd of sessions has hundreds of thousands."""
 Result = TypeVar("Result")
-_READ_ONLY = ("source", "limit_now_usd", "raises", "etag")
+_READ_ONLY = ("source", "limit_now_usd", "raises", "etag", "notes")
 """Keys that are shown besides a budget's own, so that what was read can be written back."""
 
 
@@ -202,6 +203,11 @@ class BudgetAdmin:
         if problems := list(too_large([budget], [*policy.raises, raised], "raise")):
             raise PolicyError("\n".join(problems))
         return PolicyEdit((raised,))
+
+    def left_by(self, changed: Changed) -> list[str]:
+        """Say which spend isn't counted any more since a budget has changed."""
+        before, after = ([] if one is None else [one] for one in (changed.before, changed.after))
+        return list(left_spend(before, after, self._ledger.balances, self._clock()))
 
     def _parsed(self, policy: Policy, row: Mapping[str, object]) -> Budget:
         named = {key: value for key, value in row.items() if key not in _READ_ONLY}

@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 
 from starlette.routing import Route
 
-from spendgate.adapters.budget_admin import VALUES_MAX, etag_of, shown_budget
+from spendgate.adapters.budget_admin import VALUES_MAX, Changed, etag_of, shown_budget
 from spendgate.adapters.budget_codec import budget_as_json, raise_as_json
 from spendgate.adapters.profile_import import import_profiles
 from spendgate.adapters.stored_policy import Author
 from spendgate.app.admin_endpoint import Asked, Endpoint, Told
 from spendgate.app.administration import Administration
-from spendgate.domain.budget import Budget
 from spendgate.domain.scope import Dimension, Scope, ScopeError
 from spendgate.errors import InvalidRequestError, PolicyError
 from spendgate.gateway.wire import CHAT, EMBEDDINGS
@@ -76,7 +75,7 @@ class BudgetRoutes:
         admin = self._administration().budgets
         changed = admin.create(asked.body, Author(asked.actor))
         assert changed.after is not None  # noqa: S101 - it was added
-        told = self._told(changed.after, 201)
+        told = self._told(changed)
         location = {"Location": f"{BUDGETS}/{changed.after.budget_id}"}
         return Told(told.body, told.status, {**told.headers, **location})
 
@@ -88,8 +87,7 @@ class BudgetRoutes:
             return _precondition()
         author = Author(asked.actor)
         changed = admin.put(budget_id, asked.body, author, etag=etag, is_new=etag is None)
-        assert changed.after is not None  # noqa: S101 - it was put
-        return self._told(changed.after, 201 if changed.before is None else 200)
+        return self._told(changed)
 
     def _remove(self, asked: Asked) -> Told:
         etag = asked.headers.get("if-match")
@@ -100,8 +98,9 @@ class BudgetRoutes:
             return _precondition()
         changed = admin.remove(budget_id, Author(asked.actor), etag=etag)
         owner = None if changed.before is None else changed.before.source
-        note = "the policy file owns it: it comes back with the file" if owner == "file" else None
-        return Told({"removed": budget_id, "note": note})
+        notes = ["the policy file owns it: it comes back with the file"] if owner == "file" else []
+        notes += admin.left_by(changed)
+        return Told({"removed": budget_id, "note": "; ".join(notes) or None})
 
     def _state(self, asked: Asked) -> Told:
         budget_id = asked.path["budget_id"]
@@ -164,14 +163,17 @@ class BudgetRoutes:
         except PolicyError as error:
             raise PolicyError(str(error).replace("profile #1: ", "profile: ")) from None
         admin, row = self._administration().budgets, budget_as_json(budget)
-        changed = admin.put(budget.budget_id, row, Author(asked.actor))
-        return self._told(budget, 201 if changed.before is None else 200)
+        return self._told(admin.put(budget.budget_id, row, Author(asked.actor)))
 
-    def _told(self, budget: Budget, status: int) -> Told:
-        administration = self._administration()
-        policy = administration.budgets.ledger.policies.policy()
-        shown = shown_budget(policy, budget, administration.now())
-        return Told(shown, status, {"ETag": etag_of(budget)})
+    def _told(self, changed: Changed) -> Told:
+        """Show a budget that was put, with what people should hear of it."""
+        administration, budget = self._administration(), changed.after
+        assert budget is not None  # noqa: S101 - it was put
+        admin = administration.budgets
+        shown = shown_budget(admin.ledger.policies.policy(), budget, administration.now())
+        status = 201 if changed.before is None else 200
+        headers = {"ETag": etag_of(budget)}
+        return Told({**shown, "notes": admin.left_by(changed)}, status, headers)
 
 
 def _with_etag(shown: Mapping[str, object]) -> Told:

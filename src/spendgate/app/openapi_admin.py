@@ -176,7 +176,15 @@ def admin_schemas() -> Json:
     shown: Json = {"type": "object", "required": ["id", "scope", "limit_usd", "window", "etag"]}
     return {
         "Budgets": _object({"budgets": {"type": "array", "items": _ref("Budget")}}, ["budgets"]),
-        "Budget": {**shown, "properties": {"id": _ID, "etag": _TEXT, "source": _TEXT}},
+        "Budget": {
+            **shown,
+            "properties": {
+                "id": _ID,
+                "etag": _TEXT,
+                "source": _TEXT,
+                "notes": {"type": "array", "items": _TEXT},
+            },
+        },
         "BudgetRow": {
             **_object({"id": _ID, **fields}, ["id", "scope", "limit_usd"]),
             "additionalProperties": False,
@@ -262,7 +270,7 @@ def _budget_fields() -> Json:
         "idle_ttl": {"type": ["string", "null"]},
         "expires_at": _TIME,
         # What GET shows besides; ignored where it comes back.
-        **{name: {} for name in ("source", "limit_now_usd", "raises", "etag")},
+        **{name: {} for name in ("source", "limit_now_usd", "raises", "etag", "notes")},
     }
 
 

@@ -6,10 +6,8 @@ from typing import Annotated, cast
 
 import typer
 
-from spendgate.adapters.budget_admin import PEOPLE, Changed, existing, shown_budget
+from spendgate.adapters.budget_admin import PEOPLE, existing, shown_budget
 from spendgate.adapters.budget_codec import budget_as_json, usd_text
-from spendgate.adapters.left_spend import left_spend
-from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.adapters.stored_policy import Author
 from spendgate.bootstrap import build_admin, utc_now
 from spendgate.cli.console import note, print_json, print_table, say
@@ -173,8 +171,9 @@ def remove_budget(budget_id: BudgetId, home: Home = None, ledger: Ledger = None)
     """Remove a budget and its raises; what was spent stays in the journal."""
     settings = settings_from(home, ledger)
     with opened_ledger(settings) as opened:
-        removed = build_admin(settings, opened).remove(budget_id, Author(system_user()))
-        budget, left = removed.before, _left(opened, removed)
+        admin = build_admin(settings, opened)
+        removed = admin.remove(budget_id, Author(system_user()))
+        budget, left = removed.before, admin.left_by(removed)
     assert budget is not None  # noqa: S101 - what wasn't there can't be removed
     say(f"budget {budget_id!r} ({budget.scope.text}) removed; {SEEN_AT_ONCE}")
     if budget.source != PEOPLE:
@@ -225,10 +224,9 @@ def _put(settings: Settings, budget_id: str, changes: dict[str, object]) -> None
     with opened_ledger(settings, may_create=True) as opened:
         if opened.policies.policy().budget(budget_id) is None:
             _check_complete(budget_id, changes)
-        changed = build_admin(settings, opened).put(
-            budget_id, changes, Author(system_user()), is_patch=True
-        )
-        left = _left(opened, changed)
+        admin = build_admin(settings, opened)
+        changed = admin.put(budget_id, changes, Author(system_user()), is_patch=True)
+        left = admin.left_by(changed)
     if changed.after == changed.before:
         say(f"budget {budget_id!r} is already so")
     else:
@@ -236,12 +234,6 @@ def _put(settings: Settings, budget_id: str, changes: dict[str, object]) -> None
         _tell_change(changed.before, changed.after)
     for said in left:
         note(said)
-
-
-def _left(ledger: StoredLedger, changed: Changed) -> list[str]:
-    """Say which spend isn't counted any more once a budget has changed."""
-    before, after = ([] if one is None else [one] for one in (changed.before, changed.after))
-    return list(left_spend(before, after, ledger.balances, utc_now()))
 
 
 def _check_complete(budget_id: str, changes: dict[str, object]) -> None:
