@@ -1,6 +1,6 @@
 """Rounds of aggregate: any order and batching, duplicates, deaths, quarantine, late policies."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,10 +29,10 @@ DYING_WRITES = 4
 
 
 @dataclass(frozen=True)
-class DyingSpace(TableSpace):
-    """Tables under which the process dies before one of its writes."""
+class HookedSpace(TableSpace):
+    """Tables before each of whose writes something is called with the statement's name."""
 
-    writes_left: tuple[list[None], ...] = ()
+    hooks: tuple[Callable[[str], None], ...] = ()
 
     def write(
         self,
@@ -42,29 +42,21 @@ class DyingSpace(TableSpace):
         script: str = "aggregate",
         **parts: str,
     ) -> list[Row]:
-        (left,) = self.writes_left
+        for hook in self.hooks:
+            hook(statement)
+        return super().write(statement, table, source, script, **parts)
+
+
+def dying_space(home: Home, writes: int) -> HookedSpace:
+    """Return tables under which the process dies before a write, once so many were made."""
+    left = [None] * writes
+
+    def die(_statement: str) -> None:
         if not left:
             raise RuntimeError("killed")
         left.pop()
-        return super().write(statement, table, source, script, **parts)
 
-
-@dataclass(frozen=True)
-class AcceptingSpace(TableSpace):
-    """Tables in which somebody accepts all of the quarantine while hours are summed."""
-
-    def write(
-        self,
-        statement: str,
-        table: Table,
-        source: DataFrame,
-        script: str = "aggregate",
-        **parts: str,
-    ) -> list[Row]:
-        if statement == "merge_hourly":
-            assert self.folder is not None
-            DeltaTable(self.folder / "spend_quarantine").update({"accepted_by": "'olga'"})
-        return super().write(statement, table, source, script, **parts)
+    return HookedSpace(home.settings.delta_folder.absolute(), hooks=(die,))
 
 
 @pytest.fixture
@@ -93,9 +85,7 @@ def test_any_batching_with_deaths_and_duplicates_gives_one_state(home: Home, oth
     # Every next batch brings the first event once more, and finds the process killed earlier.
     for writes, call in enumerate(calls[1:]):
         home.flush(call, calls[0])
-        space = DyingSpace(
-            home.settings.delta_folder.absolute(), writes_left=([None] * (writes % DYING_WRITES),)
-        )
+        space = dying_space(home, writes % DYING_WRITES)
         with pytest.raises((RuntimeError, PySparkException), match="killed"):
             home.aggregate(space=space)
     home.aggregate()
@@ -160,7 +150,13 @@ def test_what_is_accepted_while_a_run_goes_on_is_counted_once(home: Home) -> Non
     spent = "SELECT spent_usd, requests FROM window_spend WHERE budget_id = 'users'"
     home.charge("ann", 5, AT - 2 * HOUR)
 
-    report = home.aggregate(space=AcceptingSpace(home.settings.delta_folder.absolute()))
+    def accept(statement: str) -> None:
+        if statement == "merge_hourly":
+            quarantine = DeltaTable(home.settings.delta_folder / "spend_quarantine")
+            quarantine.update({"accepted_by": "'olga'"})
+
+    space = HookedSpace(home.settings.delta_folder.absolute(), hooks=(accept,))
+    report = home.aggregate(space=space)
 
     assert report["quarantined"] == {}
     assert home.rows(spent) == [("0.000000004", 2)]
@@ -172,7 +168,7 @@ def test_a_batch_killed_before_its_quarantine_is_written_is_reported_by_the_next
     home.charge("ann", 5)
     home.aggregate()
     home.flush(home.call("ann", 70, NOW + HOUR))
-    space = DyingSpace(home.settings.delta_folder.absolute(), writes_left=([],))
+    space = dying_space(home, 0)
     with pytest.raises((RuntimeError, PySparkException), match="killed"):
         home.aggregate(space=space)
 

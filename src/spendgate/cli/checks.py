@@ -162,7 +162,7 @@ def _upstream(settings: Settings, *, names_servers: bool) -> Check:
             f"{base}/v1/models", headers=headers, timeout=settings.connect_timeout_seconds
         ).status_code
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        way_out = f"check {variable_of('upstream_url')} and the network"
+        way_out = f"check --upstream or {variable_of('upstream_url')}, and the network"
         return Check("upstream", Status.FAIL, f"{base}: {type(error).__name__}", way_out)
     if status in {401, 403}:
         way_out = f"check {variable_of('upstream_api_key')}"

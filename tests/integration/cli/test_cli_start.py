@@ -117,7 +117,9 @@ def test_a_setting_is_named_by_the_variable_that_fills_it(
     assert run("doctor", code=1).err.startswith("error: DATABRICKS_BASE_URL: holds a user or")
 
     monkeypatch.setenv("DATABRICKS_BASE_URL", "http://127.0.0.1:1")
-    assert "check DATABRICKS_BASE_URL and the network" in run("doctor", code=1).out
+    assert "check --upstream or DATABRICKS_BASE_URL, and" in run("doctor", code=1).out
 
     monkeypatch.setenv("SPENDGATE_UPSTREAM_URL", "http://127.0.0.1:1")
-    assert "check SPENDGATE_UPSTREAM_URL and the network" in run("doctor", code=1).out
+    assert (
+        "check --upstream or SPENDGATE_UPSTREAM_URL, and the network" in run("doctor", code=1).out
+    )
