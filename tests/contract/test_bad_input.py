@@ -70,7 +70,9 @@ def send(app_url: str, endpoint_url: str) -> Iterator[Any]:
 
         def post(door: Door, content: bytes, **headers: str) -> httpx.Response:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
-            json_headers = {"content-type": "application/json", "x-spend-user": "rich"}
+            json_headers = {"content-type": "application/json"}
+            if door.host == "app":
+                json_headers["x-spend-user"] = "rich"
             url = urls[door.host] + door.path
             return client.post(url, content=content, headers={**json_headers, **named})
 

@@ -112,6 +112,21 @@ def test_a_hold_of_one_host_is_settled_at_the_bill_by_either(
     assert (late["state"], late["changed"]) == ("settled", False)
 
 
+@pytest.mark.parametrize("name", ["usage", "answer"])
+def test_usage_beside_the_operation_leaves_the_hold_open(
+    hosts: dict[str, App], mine: str, name: str
+) -> None:
+    hold_id = reserve(hosts, "serve", mine).json()["hold_id"]
+    own = {"operation": "settle", "hold_id": hold_id, "spend_token": mine}
+    said = {"prompt_tokens": 20, "completion_tokens": 5}
+
+    refused = invoke(hosts, {"messages": [], name: said, "custom_inputs": own})
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, name)
+    ended = end(hosts, "serve", mine, hold_id, "void").json()
+    assert (ended["state"], ended["changed"]) == ("voided", True)
+
+
 @pytest.mark.parametrize("kind", ["app", "serve"])
 def test_a_void_releases_all(hosts: dict[str, App], mine: str, kind: str) -> None:
     hold = reserve(hosts, kind, mine, stream=True).json()

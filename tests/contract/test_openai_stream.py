@@ -223,6 +223,28 @@ def test_the_recipes_paths_keep_their_statuses_and_json(
 
 
 @pytest.mark.parametrize("path", ["/agent/chat", "/api/chat"])
+@pytest.mark.parametrize(
+    ("fields", "status", "retry", "decision"),
+    [
+        ({"scopeKey": "poor"}, 402, "false", "refuse"),
+        ({"simulate": {"status": 429}}, 429, "true", "allow"),
+        ({"simulate": {"status": 500}}, 500, "false", "allow"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_the_recipes_paths_say_in_headers_what_their_json_has_no_place_for(
+    app_url: str, path: str, fields: dict[str, object], status: int, retry: str, decision: str
+):
+    answer = httpx.post(app_url.removesuffix("/v1") + path, json={**RECIPE, **fields})
+
+    assert answer.status_code == status
+    assert answer.headers["x-should-retry"] == retry
+    assert answer.headers["x-spend-decision"] == decision
+    assert answer.headers["x-spend-request-id"]
+    assert (float(answer.headers["x-spend-cost-usd"]) > 0) == (status == 500)
+
+
+@pytest.mark.parametrize("path", ["/agent/chat", "/api/chat"])
 def test_the_recipes_paths_answer_a_chat(app_url: str, path: str):
     answer = httpx.post(app_url.removesuffix("/v1") + path, json=RECIPE)
 

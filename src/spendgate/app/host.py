@@ -88,6 +88,7 @@ def run(settings: Settings, *, host: str, port: int, workers: int) -> None:
             environment=settings_environment(settings),
             workers=workers,
             call_seconds=call_seconds(settings, policy),
+            client_seconds=settings.client_seconds,
         )
         run_server(plan, bound)
 

@@ -94,7 +94,7 @@ class ModelCalls:
             # The text of an unknown error may quote the request, so only its type is logged.
             _logger.error("a call failed: %s", type(error).__qualname__)
             reply = failure(500, INTERNAL_MESSAGE)
-        await send_reply(send, form(reply))
+        await send_reply(send, reply, form)
 
     async def _incoming(self, route: str, scope: Scope, receive: Receive) -> Incoming | None:
         check_headers(scope, self._body_bytes_max)
@@ -123,7 +123,7 @@ class ModelCalls:
         )
         if isinstance(answer, Reply):
             if answer.chunks is None:
-                await send_reply(send, form(answer))
+                await send_reply(send, answer, form)
             else:
                 await events.send_whole(answer.chunks, spend_headers(answer))
             return
@@ -131,16 +131,17 @@ class ModelCalls:
         try:
             failed = await events.send_call(answer, note_headers(answer.note))
             if failed is not None:
-                await send_reply(send, form(failed))
+                await send_reply(send, failed, form)
         finally:
             watch.cancel()
             if not answer.is_over:
                 await answer.cut_off()
 
 
-async def send_reply(send: Send, reply: Reply) -> None:
-    """Send a reply as JSON."""
-    await send_answer(send, reply.status, json_bytes(reply.body), spend_headers(reply))
+async def send_reply(send: Send, reply: Reply, form: Form = as_it_is) -> None:
+    """Send a reply as JSON, in the words of `form`; its headers are the gate's in any form."""
+    body = json_bytes(form(reply).body)
+    await send_answer(send, reply.status, body, spend_headers(reply))
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

@@ -50,7 +50,8 @@ _RULES = (
         _OFF,
         (
             *("assistant_id", "attachments", "connectors", "container", "conversation"),
-            *("data_sources", "enable_search", "file_ids", "grounding", "mcp_servers", "plugins"),
+            *("cachedContent", "cached_content", "data_sources", "enable_search", "file_ids"),
+            *("grounding", "mcp_servers", "plugins"),
             *("previous_response_id", "retrieval", "search_parameters", "thread_id"),
             *("tool_resources", "vector_store_ids", "web_search", "web_search_options"),
         ),
@@ -123,6 +124,7 @@ _RULES = (
     _Rule(f"only text output has a known price; {_WAY_OUT}", (None, [], ["text"]), ("modalities",)),
 )
 _RULE_OF = {name: rule for rule in _RULES for name in rule.names}
+_KEPT_BY_GOOGLE = {"cachedContent", "cached_content"}
 
 _CLIENT_TOOLS = ("function", "custom")
 # What else a tool object may switch on, as Gemini's `googleSearch`; compared without underscores.
@@ -159,6 +161,11 @@ def refuse_unbounded(body: Mapping[str, object]) -> None:
             raise UnboundedError(name, rule.reason)
     if isinstance(body.get("prompt"), dict):
         raise UnboundedError("prompt", f"the template is kept by the provider; {_WAY_OUT}")
+    google = fields(body.get("google"))  # what Gemini's OpenAI form can't say otherwise
+    for name in _KEPT_BY_GOOGLE & google.keys():
+        rule = _RULE_OF[name]
+        if google[name] not in rule.harmless:
+            raise UnboundedError(f"google.{name}", rule.reason)
     if fields(body.get("reasoning")).get("mode") not in (None, "standard"):
         raise UnboundedError("reasoning.mode", f"its price is not in the book; {_WAY_OUT}")
     _refuse_server_tools("tools", body.get("tools"))

@@ -165,11 +165,8 @@ def _claims(
     if vouched:
         return NO_CLAIMS
     if verifier is not None:
-        places = (
-            "custom_inputs.spend_token, or X-Spend-Token"
-            if vouched is not None
-            else ("custom_inputs.spend_token, or the API key")
-        )
+        header = "X-Spend-Token" if vouched is not None else "the API key"
+        places = f"custom_inputs.spend_token, or on the ASGI host {header}"
         raise TokenError(f"a spend token is required: {places}")
     if vouched is not None:
         raise CallerError("the platform doesn't say who calls, and this gate believes nobody else")

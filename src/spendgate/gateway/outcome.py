@@ -4,6 +4,7 @@ Only what certainly wasn't billed is voided. What may have been billed is charge
 left for evidence to correct; what was answered is settled at its reported usage.
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -17,6 +18,8 @@ _MAY_HAVE_RUN = frozenset({408, 499})
 """4xx that say nothing about whether the model ran: a time-out, a caller that hung up."""
 
 _DENIED = frozenset({401, 403, 404})
+_NAME_CHARS_MAX = 64
+_PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w+|\[\d+\])*", re.ASCII)
 
 
 class Verb(StrEnum):
@@ -37,6 +40,7 @@ class Ending:
     usage: ParsedUsage | None = None
     problem: str | None = None
     upstream_code: str | None = None
+    upstream_param: str | None = None
     retry_after_seconds: float | None = None
     cause: Cause | None = None
     """Why it failed, as far as another attempt may help; None for an answer or a client's fault."""
@@ -68,6 +72,7 @@ def judge(outcome: UpstreamOutcome, *, bills_5xx: bool, write_ttl: str | None = 
         status=outcome.status if outcome.status >= 400 else 502,
         problem=f"the model server answered {outcome.status}",
         upstream_code=upstream_code(outcome.body),
+        upstream_param=_upstream_param(outcome.body),
         retry_after_seconds=outcome.retry_after_seconds,
         cause=_cause(outcome.status),
         is_key_renewed=outcome.is_key_renewed,
@@ -104,11 +109,23 @@ def _cause(status: int) -> Cause | None:
     return Cause.RATE_LIMIT if status == 429 else None
 
 
+def _upstream_param(body: Mapping[str, object] | None) -> str | None:
+    """Return the field that the upstream objects to, where it is a path and no prose."""
+    place = json_object(json_object(body).get("error")).get("param")
+    if isinstance(place, str) and len(place) <= _NAME_CHARS_MAX and _PATH.fullmatch(place):
+        return place
+    return None
+
+
 def upstream_code(body: Mapping[str, object] | None) -> str | None:
     """Return the upstream's machine-readable code; its prose may repeat a prompt."""
     outer = json_object(body)
     inner = json_object(outer.get("error"))
     for value in (inner.get("code"), outer.get("error_code"), inner.get("type")):
-        if isinstance(value, str) and len(value) <= 64 and value.replace("_", "").isalnum():
+        if (
+            isinstance(value, str)
+            and len(value) <= _NAME_CHARS_MAX
+            and value.replace("_", "").isalnum()
+        ):
             return value
     return None

@@ -16,6 +16,8 @@ def from_seed_form(raw: Mapping[str, object]) -> dict[str, object]:
         InvalidRequestError: if the call can't be attributed, or mixes both forms.
     """
     body = {name: value for name, value in raw.items() if name not in SEED_FIELDS}
+    if all(raw.get(name) is None for name in ("prompt", "messages", "input")):
+        raise InvalidRequestError("prompt is missing", "prompt")
     if raw.get("prompt") is not None:
         prompt = raw["prompt"]
         if body.get("messages") is not None:
@@ -28,8 +30,13 @@ def from_seed_form(raw: Mapping[str, object]) -> dict[str, object]:
         raise InvalidRequestError("custom_inputs must be an object", "custom_inputs")
     inputs = dict(json_object(own))
     inputs.update(_scope(raw))
-    if raw.get("modelId") is not None:
-        inputs["model"] = raw["modelId"]
+    model = raw.get("modelId")
+    if model is not None:
+        if not isinstance(model, str) or not model.strip() or not model.isprintable():
+            raise InvalidRequestError("modelId must be the name of a model", "modelId")
+        inputs["model"] = model
+    elif inputs.get("model") is None and body.get("model") is None:
+        raise InvalidRequestError("modelId must name a model", "modelId")
     body["custom_inputs"] = inputs
     if is_list(body.get("tools")):
         body["tools"] = [_tool(tool) for tool in json_list(body["tools"])]

@@ -111,6 +111,7 @@ def upstream_error(ending: Ending, note: SpendNote) -> Reply:
         ending.status,
         "upstream_error",
         f"{ending.problem}{code}{_after(note)}",
+        param=ending.upstream_param,
         retryable=ending.status in {408, 429, 502, 503, 504},
         retry_after_seconds=ending.retry_after_seconds,
         note=note,

@@ -23,6 +23,7 @@ from spendgate.web.body import (
     check_headers,
     parse_object,
 )
+from spendgate.web.header import refuse_unread
 
 _logger = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class InvocationFilter:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         check_headers(scope, self._body_bytes_max)
+        refuse_unread(scope)
         body = await body_in_time(receive, self._body_bytes_max, self._client_seconds)
         if body is not None:
             if len(body) > _THREAD_BYTES:

@@ -40,6 +40,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
             environment={**environment, **settings_environment(settings)},
             workers=workers,
             call_seconds=timeout,
+            client_seconds=settings.client_seconds,
         )
         run_server(plan, bound)
 

@@ -164,11 +164,17 @@ _SEED_FORM = frozenset(
     ]
 )
 
-# Ours; everything else of ours is inside it.
-_OWN = frozenset(["custom_inputs"])
+# Gemini's: listed so that what it keeps is refused by name, and its thinking is passed on.
+_GEMINI = frozenset(["cachedContent", "cached_content", "google"])
+
+# Ours; everything else of ours is inside `custom_inputs`. What a settlement has is listed so that
+# it is refused beside it: MLflow would drop it, and the hold would be charged in full.
+_OWN = frozenset(["answer", "custom_inputs", "usage"])
 
 FIELDS = tuple(
-    sorted(_OPENAI_CHAT | _RESPONSES | _EMBEDDINGS | _DATABRICKS | _VLLM | _SEED_FORM | _OWN)
+    sorted(
+        _OPENAI_CHAT | _RESPONSES | _EMBEDDINGS | _DATABRICKS | _VLLM | _GEMINI | _SEED_FORM | _OWN
+    )
 )
 """Every optional column but `messages`."""
 

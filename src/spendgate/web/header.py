@@ -15,6 +15,12 @@ _ANSWERED = ("request-id", "decision", "cost-usd", "remaining-usd")
 _TAKEN = _KNOWN | {_PREFIX + name for name in _ANSWERED}
 """With the headers of our answers, which a client may send on."""
 
+_PLACES = {
+    "idempotency-key": "custom_inputs.idempotency_key",
+    f"{_PREFIX}token": "custom_inputs.spend_token",
+    **{f"{_PREFIX}{one.value}": f"custom_inputs.{one.value}" for one in Dimension},
+}
+
 
 def single_headers(scope: Scope, platform_header: str | None = None) -> dict[str, str]:
     """Return the headers by their lower-case names.
@@ -38,6 +44,22 @@ def single_headers(scope: Scope, platform_header: str | None = None) -> dict[str
                 raise BodyError(400, _unknown_message(name), name)
         found.setdefault(name, raw.decode("latin-1"))
     return found
+
+
+def refuse_unread(scope: Scope) -> None:
+    """Refuse headers of ours where nobody reads them: Model Serving hands none to a model.
+
+    A call would be charged to somebody else, or a second time.
+
+    Raises:
+        BodyError: 400 with the place in the body that is read.
+    """
+    for raw_name, _ in cast("list[tuple[bytes, bytes]]", scope["headers"]):
+        name = raw_name.decode("latin-1").lower()
+        field = _PLACES.get(name)
+        if field is not None:
+            message = f"the header {name} isn't read here, as on Model Serving; send {field}"
+            raise BodyError(400, message, name)
 
 
 def _unknown_message(name: str) -> str:

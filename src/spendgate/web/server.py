@@ -1,5 +1,6 @@
 """Run an ASGI app on uvicorn: checks before the start, quiet logs, one line when it is ready."""
 
+import asyncio
 import http.client
 import logging
 import math
@@ -14,7 +15,9 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -24,7 +27,7 @@ from spendgate.config import Settings
 from spendgate.domain.budget import Policy
 from spendgate.domain.upstream import longest_seconds
 from spendgate.errors import HostError
-from spendgate.web.joined_write import JoiningProtocol
+from spendgate.web.bounded_head import BoundedHeadProtocol
 
 _logger = logging.getLogger("spendgate.web")
 
@@ -61,6 +64,9 @@ class ServerPlan:
     workers: int
     call_seconds: int
     """How long one call may take; a stopping server waits no longer for its clients."""
+
+    client_seconds: float
+    """How long a client may take to send a head."""
 
 
 def check_settings(settings: Settings) -> Policy:
@@ -147,10 +153,11 @@ def run_server(plan: ServerPlan, bound: socket.socket) -> None:
 
 def server_config(plan: ServerPlan) -> uvicorn.Config:
     """Return how uvicorn runs a plan."""
+    protocol = partial(BoundedHeadProtocol, head_seconds=plan.client_seconds)
     return uvicorn.Config(
         plan.factory,
         factory=True,
-        http=JoiningProtocol,
+        http=cast("type[asyncio.Protocol]", protocol),  # uvicorn only calls it
         workers=plan.workers,
         lifespan="on",
         log_config=_LOGGING,

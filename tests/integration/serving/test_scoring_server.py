@@ -109,6 +109,29 @@ def test_every_field_reaches_the_gateway_as_it_was_sent(
     assert json.dumps(body, sort_keys=True) == json.dumps(FULL_CHAT, sort_keys=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("Idempotency-Key", "custom_inputs.idempotency_key"),
+        ("X-Spend-Token", "custom_inputs.spend_token"),
+        ("X-Spend-Agent", "custom_inputs.agent"),
+    ],
+)
+def test_a_header_that_only_the_other_host_reads_is_refused_with_its_place(
+    endpoint: TestClient, gateway: "FakeGateway", name: str, place: str
+):
+    content = json.dumps(FULL_CHAT)
+
+    refused = endpoint.post("/invocations", content=content, headers={name: CANARY})
+    passed = endpoint.post("/invocations", content=content, headers={"X-Spend-Request-Id": "r-1"})
+
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, name.lower())
+    assert place in error["message"]
+    assert CANARY not in refused.text
+    assert (passed.status_code, len(gateway.calls)) == (200, 1)
+
+
 def test_the_answer_reaches_the_client_as_it_was_given(
     endpoint: TestClient, gateway: "FakeGateway"
 ):

@@ -81,6 +81,8 @@ def chat(**fields: object) -> dict[str, object]:
         ("vector_store_ids", ["v"]),
         ("tool_resources", {"file_search": {}}),
         ("thread_id", "t"),
+        ("cached_content", "cachedContents/x"),
+        ("cachedContent", "cachedContents/x"),
         ("assistant_id", "a"),
         ("images", ["https://example.com/cat.png"]),
         ("videos", ["https://example.com/cat.mp4"]),
@@ -94,6 +96,15 @@ def test_a_field_that_could_cost_more_is_refused_by_its_name(name: str, value: o
 
     assert refusal.value.field == name
     assert str(refusal.value).startswith(f"{name} has no bound: ")
+
+
+def test_what_gemini_keeps_is_refused_inside_its_own_object_too() -> None:
+    assert input_tokens_max(chat(google={"thinking_config": {"include_thoughts": True}})) > 0
+
+    with pytest.raises(UnboundedError) as refusal:
+        input_tokens_max(chat(google={"cached_content": "cachedContents/x"}))
+
+    assert refusal.value.field == "google.cached_content"
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,10 @@ def test_an_image_is_accepted_under_a_cap_and_costs_it(gate: Callable[..., Any])
         ({"prompt": 7, "scopeType": "agent", "scopeKey": "x"}, "prompt"),
         ({"prompt": "", "scopeType": "agent", "scopeKey": "x"}, "prompt"),
         ({"messages": MESSAGES, "scopeType": "agent", "scopeKey": "x"}, "prompt"),
+        ({"prompt": None, "scopeType": "agent", "scopeKey": "x"}, "prompt"),
+        ({"modelId": 7, "scopeType": "agent", "scopeKey": "x"}, "modelId"),
+        ({"modelId": " ", "scopeType": "agent", "scopeKey": "x"}, "modelId"),
+        ({"modelId": None, "scopeType": "agent", "scopeKey": "x"}, "modelId"),
     ],
 )
 def test_a_seed_request_that_cant_be_attributed_is_refused(

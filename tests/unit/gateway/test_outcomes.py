@@ -309,6 +309,31 @@ def test_only_the_code_of_an_upstreams_error_is_passed_on(
     assert "CANARY" not in str(reply.body)
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("dimensions", "dimensions"),
+        ("input[0].content", "input[0].content"),
+        ("a prose of CANARY", None),
+        ("CANARY" * 11, None),
+        ("", None),
+        (7, None),
+        (None, None),
+    ],
+)
+def test_the_field_that_an_upstream_objects_to_is_named_where_it_is_a_path(
+    gate: Callable[..., Any], said: object, shown: str | None
+) -> None:
+    opened = gate()
+    error = {"code": "invalid_value", "param": said}
+    opened.upstream.script.append(UpstreamAnswer(400, {"error": error}))
+
+    reply = opened.chat()
+
+    assert (reply.status, reply.body["error"]["param"]) == (400, shown)
+    assert "CANARY" not in str(reply.body)
+
+
 @pytest.mark.parametrize("output", [0, 5])
 def test_a_usage_without_input_is_no_count_and_takes_the_full_hold(
     gate: Callable[..., Any], answer: Any, output: int

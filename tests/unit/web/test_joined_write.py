@@ -8,7 +8,6 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from spendgate.web.joined_write import JoiningProtocol
-from spendgate.web.server import ServerPlan, server_config
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"
 HEAD: dict[str, Any] = {
@@ -101,9 +100,3 @@ def test_a_head_without_a_body_is_written_before_the_connection_closes() -> None
 
     assert wire.writes == [b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"]
     assert wire.is_closed
-
-
-def test_hosts_write_their_answers_so() -> None:
-    plan = ServerPlan("t", "json:loads", "/health", {}, workers=1, call_seconds=1)
-
-    assert server_config(plan).http is JoiningProtocol
