@@ -28,8 +28,9 @@ from spendgate.adapters.tokenizer_file import counters_of
 from spendgate.adapters.unheld_folder import UnheldFolder
 from spendgate.config import SQLITE_SCHEME, Settings
 from spendgate.domain.price import PriceBook
+from spendgate.domain.table import SPEND_EVENTS
 from spendgate.domain.upstream import UpstreamKind
-from spendgate.errors import HostError, PriceError
+from spendgate.errors import HostError, LedgerBrokenError, PriceError
 from spendgate.gateway.drain import FlushReport, flush_outbox
 from spendgate.gateway.terms import Terms
 
@@ -81,6 +82,23 @@ def open_ledger(settings: Settings) -> StoredLedger:
     ledger = SqliteLedger(store)
     store.session()  # a file that can't be used is reported now, not at the first call
     return ledger
+
+
+def refuse_forgetting(settings: Settings, ledger: StoredLedger) -> None:
+    """Refuse to serve from a new ledger beside tables that hold the spend of a lost one.
+
+    Raises:
+        LedgerBrokenError: naming the ways out.
+    """
+    if not isinstance(ledger, SqliteLedger) or ledger.was_used():
+        return
+    if any((settings.delta_folder / SPEND_EVENTS.name).glob("**/*.parquet")):
+        raise LedgerBrokenError(
+            f"the ledger {settings.ledger_location} is new, and the tables in "
+            f"{settings.delta_folder} hold spend that it doesn't know: rebuild it from them with "
+            "`spendgate audit --restore`, put a copy of the lost one in its place, or move the "
+            "tables away to start from zero"
+        )
 
 
 def has_ledger(settings: Settings) -> bool:

@@ -23,6 +23,7 @@ from spendgate.bootstrap import (
     open_pools,
     open_sink,
     open_upstream,
+    refuse_forgetting,
     utc_now,
 )
 from spendgate.config import Settings
@@ -50,6 +51,7 @@ class RunningHost:
     def __init__(self, settings: Settings, stand_in: "Upstream | None" = None) -> None:
         self._settings = settings
         self.ledger = open_ledger(settings)
+        refuse_forgetting(settings, self.ledger)
         self._pools = open_pools(settings)
         self._upstream = open_upstream(settings)
         upstream = self._upstream or stand_in

@@ -60,6 +60,7 @@ def test_calls_of_an_outage_are_answered_or_refused_as_their_budgets_say_and_all
     assert {one.json()["spend"]["ledger"] for one in answers} == {"unavailable"}
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "ledger_unavailable")
     assert [one.status_code for one in probes] == [200, 503]
+    assert "spendgate_unheld_calls_total 5.0" in httpx.get(f"{app.url}/metrics").text
     assert probes[1].json() == {"status": "unavailable", "error": "ledger_unavailable"}
 
     server.start()

@@ -87,6 +87,11 @@ class GateMetrics:
         self._tokens = Counter(
             "spendgate_tokens", "Reported tokens", ["model", "kind"], registry=registry
         )
+        self._unheld = Counter(
+            "spendgate_unheld_calls",
+            "Attempts that went out without a hold while the ledger was away (on_store_error)",
+            registry=registry,
+        )
         self._admission = Histogram(
             "spendgate_admission_seconds",
             "From a parsed body to its admission or refusal, waiting for held money included",
@@ -122,6 +127,8 @@ class GateMetrics:
         source = report.usage_source or "none"
         labels = report.model, report.decision, str(report.status), source
         self._counter(self._attempts, *labels).inc()
+        if report.is_unheld:
+            self._unheld.inc()
         model.charged.inc(report.cost_nano / NANO_PER_USD)
         model.reserved.inc(report.reserved_nano / NANO_PER_USD)
         if report.usage is not None:

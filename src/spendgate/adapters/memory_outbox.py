@@ -40,13 +40,16 @@ class MemoryOutbox:
                 draft.delivered.add(number)
 
     def state(self) -> OutboxState:
-        """Return how many events wait and since when."""
+        """Return how many events and decisions wait, and since when."""
         state = self._store.state
         open_batches = [one for one in state.batches if one.number not in state.delivered]
         waiting = [one.event for one in state.journal[_claimed_events(state) :]]
         waiting += [event for batch in open_batches for event in batch.events]
         oldest = min((event.recorded_at for event in waiting), default=None)
-        return OutboxState(len(waiting), oldest)
+        decisions = state.decisions[_claimed_decisions(state) :]
+        decisions += [one for batch in open_batches for one in batch.decisions]
+        first = min((one.occurred_at for one in decisions), default=None)
+        return OutboxState(len(waiting), oldest, len(decisions), first)
 
 
 def _is_waiting(state: MemoryState) -> bool:

@@ -56,4 +56,7 @@ def _version(session: PostgresSession) -> int:
     if not has_meta:
         return 0
     row = session.execute(_SQL["version"]).fetchone()
-    return int(row[0]) if row else 0
+    text = str(row[0]) if row else "0"
+    if not text.isdecimal():
+        raise LedgerBrokenError(f"the ledger's tables are of version {text!r}, which is no number")
+    return int(text)

@@ -38,6 +38,7 @@ _SQL = statements("sqlite/verbs.sql")
 _ADJUST = statements("sqlite/adjust.sql")
 _AUDIT = statements("sqlite/audit.sql")
 _EXPOSURE = statements("sqlite/exposure.sql")
+_FORGOTTEN = statements("sqlite/forgotten.sql")
 _KEYS_AT_ONCE = 1_000
 """Keys in one query: three values each, far below SQLite's 32,766."""
 
@@ -129,6 +130,16 @@ class SqliteLedger:
         """Recompute every balance from the journal and the open holds, and compare."""
         with self._store.snapshot() as connection:
             return audit(connection, _AUDIT)
+
+    def was_used(self) -> bool:
+        """Tell whether a call was ever held or booked here, or a lost ledger was rebuilt."""
+        ((was_used,),) = self._store.read(_FORGOTTEN["was_used"])
+        return bool(was_used)
+
+    def note_restored(self, at: datetime) -> None:
+        """Remember that what a lost ledger knew is here, even where that was nothing."""
+        with self._store.write() as connection:
+            connection.execute(_FORGOTTEN["note_restored"], (str(to_micros(at)),))
 
     def exposure(self, at: datetime) -> Exposure:
         """Return what is held now, what should have ended, and how large the ledger is."""

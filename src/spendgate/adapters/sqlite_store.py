@@ -46,6 +46,7 @@ class SqliteStore:
         self._busy_seconds = busy_seconds
         self._opening = threading.Lock()
         self._session: SqliteSession | None = None
+        self._was_here = False
         _close_before_forks()
         _stores.add(self)
 
@@ -198,12 +199,14 @@ class SqliteStore:
                     configure(connection, self._synchronous)
                 migrate(writer, missing)
                 guard.mark()
+                self._was_here = True
             opened.pop_all()
         return SqliteSession(writer, reader, mover, guard, self.path)
 
     def _refuse_lost_ledger(self, guard: SqliteGuard) -> None:
         is_empty = not self.path.exists() or self.path.stat().st_size == 0
-        if guard.is_marked and is_empty:
+        # A process that had it open misses it even if the lock's file went with it.
+        if is_empty and (guard.is_marked or self._was_here):
             raise LedgerBrokenError(
                 f"the ledger that was at {self.path} is gone or empty; restore it from a copy, "
                 "rebuild it from the tables with `spendgate audit --restore`, or remove "

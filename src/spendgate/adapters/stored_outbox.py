@@ -23,6 +23,10 @@ class OutboxState:
 
     waiting_events: int
     oldest_at: datetime | None
+    """When the oldest event that waits was recorded."""
+
+    waiting_decisions: int = 0
+    oldest_decision_at: datetime | None = None
 
 
 class StoredOutbox:
@@ -62,9 +66,16 @@ class StoredOutbox:
         return tuple(_event(row) for row in rows)
 
     def state(self) -> OutboxState:
-        """Return how many events wait and since when."""
+        """Return how many events and decisions wait, and since when."""
         ((count, oldest),) = self._store.read(self._sql["undelivered"])
-        return OutboxState(count, None if oldest is None else from_micros(oldest))
+        ((decisions, first),) = self._store.read(self._sql["undelivered_decisions"])
+        records = [] if first is None else self._store.read(self._sql["decision_by_seq"], (first,))
+        return OutboxState(
+            count,
+            None if oldest is None else from_micros(oldest),
+            decisions,
+            decode_decision(records[0][0]).occurred_at if records else None,
+        )
 
     def latest_events(self, limit: int) -> list[SpendEvent]:
         """Return the newest events, newest first, delivered or not."""

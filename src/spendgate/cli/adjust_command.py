@@ -39,6 +39,7 @@ from spendgate.gateway.adjusting import (
     claim_of_budget,
     claims_of_facts,
     claims_of_payer,
+    claims_to_show,
     not_adjusted,
     transfer,
 )
@@ -155,7 +156,8 @@ def adjust(
         (outcome,) = opened.adjust([one])
         if isinstance(outcome, NotAdjusted):
             raise not_adjusted(outcome, one.hold_id)
-        budgets = [budget_object(position) for position in opened.positions(made.claims)]
+        shown = claims_to_show(opened.policies.policy(), made.claims, now)
+        budgets = [budget_object(position) for position in opened.positions(shown)]
     if as_json:
         print_json(_as_json(one, outcome, budgets))
     else:

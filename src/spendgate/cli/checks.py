@@ -18,7 +18,13 @@ from spendgate.adapters.stored_exposure import Exposure
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.adapters.tokenizer_checks import uncounted, unusable
 from spendgate.adapters.unheld_folder import UnheldFolder
-from spendgate.bootstrap import hosts_deliver, open_price_book, shown_ledger, utc_now
+from spendgate.bootstrap import (
+    hosts_deliver,
+    open_price_book,
+    refuse_forgetting,
+    shown_ledger,
+    utc_now,
+)
 from spendgate.cli.options import opened_ledger
 from spendgate.config import Settings
 from spendgate.domain.budget import CUT
@@ -191,6 +197,7 @@ def _ledger_checks(settings: Settings) -> list[Check]:
     found: list[Check] = []
     try:
         with opened_ledger(settings) as ledger:
+            refuse_forgetting(settings, ledger)
             milliseconds = ledger.commit_seconds() * 1000
             detail = (
                 f"{shown_ledger(settings)}, policy version {ledger.policies.version()}, "
@@ -315,12 +322,20 @@ def _holds(exposure: Exposure) -> Check:
 
 def _outbox(settings: Settings, ledger: StoredLedger) -> Check:
     state = ledger.outbox.state()
-    if state.oldest_at is None:
-        figures = {"waiting_events": 0, "oldest_s": None}
+    counts = {
+        "waiting_events": state.waiting_events,
+        "waiting_decisions": state.waiting_decisions,
+    }
+    since = [at for at in (state.oldest_at, state.oldest_decision_at) if at is not None]
+    if not since:
+        figures = {**counts, "oldest_s": None}
         return Check("outbox", Status.OK, "everything is delivered", figures=figures)
-    age = round((utc_now() - state.oldest_at).total_seconds())
-    figures = {"waiting_events": state.waiting_events, "oldest_s": age}
-    detail = f"{state.waiting_events} events wait, the oldest for {age} s"
+    age = round((utc_now() - min(since)).total_seconds())
+    figures = {**counts, "oldest_s": age}
+    detail = (
+        f"{state.waiting_events} events and {state.waiting_decisions} decisions wait, "
+        f"the oldest for {age} s"
+    )
     way_out = "run `spendgate job drain`, hosts don't deliver; nothing is lost"
     if hosts_deliver(settings):
         way_out = "start a host, or `spendgate job drain`; nothing is lost"

@@ -9,6 +9,8 @@ from typing import cast
 
 import typer
 
+from spendgate.adapters.sqlite_ledger import SqliteLedger
+from spendgate.adapters.sqlite_replacement import is_lost, replacement
 from spendgate.adapters.stored_ledger import StoredLedger
 from spendgate.bootstrap import apply_policy, utc_now
 from spendgate.cli.console import print_records, say
@@ -58,6 +60,8 @@ def restored(settings: Settings, unflushed_usd: str | None, forget: list[str]) -
         unflushed = _unflushed(unflushed_usd, rebuilt, settings)
         plan = _Plan(rebuilt, cuts(policy, unflushed, utc_now()))
         _fill(ledger, plan)
+        if isinstance(ledger, SqliteLedger):  # as every embedded one is
+            ledger.note_restored(utc_now())
         name = ledger.ledger_id
     return {
         "restored": True,
@@ -92,11 +96,6 @@ def print_restored(told: dict[str, object]) -> None:
 @contextmanager
 def _ledger_to_fill(settings: Settings) -> Generator[StoredLedger]:
     """Open a ledger that is there, or build one that takes the lost one's place in the end."""
-    from spendgate.adapters.sqlite_replacement import (  # noqa: PLC0415 - needed here alone
-        is_lost,
-        replacement,
-    )
-
     path = Path(settings.ledger_location.removeprefix(SQLITE_SCHEME))
     if not is_lost(path):
         with opened_ledger(settings) as opened:

@@ -6,9 +6,9 @@ The command line, the budgets API and webhooks of other meters build their adjus
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from spendgate.domain.adjustment import (
     EXTERNAL_USAGE,
@@ -162,6 +162,26 @@ def claims_of_facts(policy: Policy, facts: CallFacts) -> tuple[Claim, ...]:
         _claim(policy, budget, bound, facts.occurred_at)
         for budget, _ in found
         if budget is not None and (bound := budget.scope.match(identity)) is not None
+    )
+
+
+def claims_to_show(policy: Policy, claims: Iterable[Claim], now: datetime) -> tuple[Claim, ...]:
+    """Give claims the limit that holds now, or held last where their window is over.
+
+    What is adjusted may have been spent under a raise that has expired since.
+    """
+
+    def last_instant(end: datetime | None) -> datetime:
+        return now if end is None else min(now, end - timedelta(microseconds=1))
+
+    return tuple(
+        Claim(
+            one.budget,
+            one.scope,
+            one.window,
+            policy.limit(one.budget, last_instant(one.window.end)),
+        )
+        for one in claims
     )
 
 

@@ -55,6 +55,8 @@ class CallReport:
     budget_ids: tuple[str, ...]
     started_at: datetime
     ended_at: datetime
+    is_unheld: bool = False
+    """Whether it went out without a hold, while the ledger was away."""
 
 
 class NoTelemetry:
@@ -110,6 +112,7 @@ def call_report(
         budget_ids=facts.budget_ids,
         started_at=prepared.arrival.at,
         ended_at=at,
+        is_unheld=note.is_unheld,
     )
 
 

@@ -22,7 +22,7 @@ from typing import cast
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from spendgate.bootstrap import build_caller, build_gateway, open_ledger
+from spendgate.bootstrap import build_caller, build_gateway, open_ledger, refuse_forgetting
 from spendgate.config import Settings
 from spendgate.domain.budget import Policy
 from spendgate.domain.upstream import longest_seconds
@@ -86,6 +86,7 @@ def check_settings(settings: Settings) -> Policy:
         raise HostError(f"the home folder {home} isn't writable; choose another with --home")
     build_caller(settings)
     with closing(open_ledger(settings)) as ledger:
+        refuse_forgetting(settings, ledger)
         build_gateway(settings, ledger)
         return ledger.policies.policy()
 

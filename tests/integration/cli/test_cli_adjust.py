@@ -2,7 +2,9 @@
 
 import os
 import pwd
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -202,3 +204,20 @@ def test_a_callers_own_hold_is_found_by_both_of_its_spellings(run: Run, gateway:
 
     assert hold["hold_id"] != hold["client_request_id"] == shown["hold_id"]
     assert (shown["moved"], stored["moved"]) == (True, False)
+
+
+def test_a_raise_that_is_over_is_in_no_figure_of_what_was_spent_under_it(
+    run: Run, called: str
+) -> None:
+    over = utc_now() + timedelta(milliseconds=300)
+    amount = ("--amount", "100", "--reason", "launch")
+    run("budget", "raise", "users", *amount, "--expires-at", over.isoformat())
+    while utc_now() <= over:
+        time.sleep(0.05)
+    booked = ("--charge", "0.1", "--scope", "user:alice")
+    before = (utc_now() - timedelta(seconds=1)).isoformat()  # while it held
+
+    for what in (("--hold", called, "--cost-usd", "0.5"), (*booked, "--at", before)):
+        shown = run("adjust", *what, "--reason", "the bill", "--json").json
+        limits = {one["budget_id"]: one["limit_usd"] for one in shown["budgets"]}
+        assert limits["users"] == "5"

@@ -1,18 +1,26 @@
 """Fault scenario 8: the embedded ledger's disk is lost, and the home's tables are left."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spendgate import Budgets
+from spendgate.adapters.delta_sink import DeltaSink
 from spendgate.bootstrap import new_request_id, open_ledger, open_price_book, utc_now
 from spendgate.config import Settings
+from spendgate.domain.event import CallFacts, Charge, SpendEvent
+from spendgate.domain.hold import EventKind
 from spendgate.domain.money import format_usd
+from spendgate.domain.usage import TokenUsage
+from spendgate.errors import LedgerBrokenError
 from spendgate.gateway.gateway import Gateway
-from spendgate.gateway.ports import UpstreamAnswer, UpstreamOutcome
+from spendgate.gateway.ports import EventBatch, UpstreamAnswer, UpstreamOutcome
 from spendgate.gateway.terms import Terms
 from spendgate.gateway.wire import CHAT, Host
+from spendgate.web.server import check_settings
 
 Run = Callable[..., Any]
 """Runs one command, checks its exit code, and answers what it printed (see conftest.py)."""
@@ -130,6 +138,49 @@ def test_scenario_08_the_disk_of_the_embedded_ledger_is_lost_and_every_limit_hol
     assert max(model.bill.values()) <= LIMITS["users"]
     assert model.total <= min(LIMITS["org"], LIMITS["day"])
     assert run("audit", "--json").json["problems"] == []
+
+
+def test_scenario_08_without_anything_of_the_ledger_no_host_starts_from_zero(
+    run: Run, home: Path, policy: Path, model: BillingModel, unseen: int
+) -> None:
+    """The disk took the lock's file along, so that only the tables know."""
+    (home / "ledger.db.lock").unlink()
+    settings = Settings(home=home, upstream_url="http://127.0.0.1:9")
+    run("budget", "import", str(policy))
+
+    with pytest.raises(LedgerBrokenError, match="hold spend that it doesn't know"):
+        check_settings(settings)
+    with pytest.raises(LedgerBrokenError, match="spendgate audit --restore"):
+        Budgets(policy, home=home)
+    found = {one["check"]: one for one in run("doctor", "--json", code=1).json}
+    assert found["ledger"]["status"] == "fail"
+    assert "spendgate audit --restore" in found["ledger"]["detail"]
+
+    run("audit", "--restore", "--unflushed-usd", format_usd(unseen))
+    check_settings(settings)
+    spend_all_there_is(home, model)
+    assert model.total <= min(LIMITS["org"], LIMITS["day"])
+
+
+def test_scenario_08_a_ledger_that_was_rebuilt_from_nothing_that_counts_may_serve(
+    run: Run, home: Path, policy: Path
+) -> None:
+    """All that the tables have is in windows that are over."""
+    at = utc_now() - timedelta(days=1)
+    facts = CallFacts(1, at, {"org": "acme"}, "m", "m", "s", "global", "v1", "allow", ("org",))
+    charge = Charge(TokenUsage(10, 5), 7)
+    old = SpendEvent("r1#1:1", "r1#1", EventKind.SETTLED, at, facts, charge, 7, 7)
+    DeltaSink(home / "delta").append("lost", EventBatch(1, (old,), ()))
+    minute = policy.with_name("minute.yml")
+    minute.write_text("budgets: [{id: org, scope: {org: acme}, limit_usd: 1, window: minute}]")
+    settings = Settings(home=home, upstream_url="http://127.0.0.1:9")
+    run("budget", "import", str(minute))
+    with pytest.raises(LedgerBrokenError):
+        check_settings(settings)
+
+    run("audit", "--restore", "--unflushed-usd", "0")
+
+    check_settings(settings)
 
 
 def test_scenario_08_with_too_small_a_bound_the_loss_is_overspent(

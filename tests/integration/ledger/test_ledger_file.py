@@ -283,6 +283,20 @@ def test_a_running_process_notices_that_its_ledger_was_deleted(used: "Till") -> 
             used.ledger.reserve([request])
 
 
+def test_a_running_process_whose_whole_folder_was_emptied_makes_no_new_ledger(used: "Till") -> None:
+    request = used.request("h#9", 1)
+    for path in used.path.parent.glob(f"{used.path.name}*"):
+        path.unlink()
+
+    with pytest.raises(LedgerUnavailableError, match="was deleted or replaced"):
+        used.ledger.reserve([request])
+    for _ in range(2):
+        with pytest.raises(LedgerBrokenError, match="gone or empty"):
+            used.ledger.reserve([request])
+
+    assert not used.path.exists()
+
+
 def test_a_running_process_goes_on_with_the_ledger_that_took_its_own_s_place(
     used: "Till", open_till: "OpenTill"
 ) -> None:

@@ -218,6 +218,19 @@ def test_decisions_travel_with_the_events(till: "Till", spend: Callable[[], str]
     assert second.events == ()
 
 
+def test_the_state_counts_decisions_until_they_are_confirmed(till: "Till") -> None:
+    made = [till.decide(number) for number in range(3)]
+    claimed = till.ledger.outbox.claim_batch(2)
+    before = till.ledger.outbox.state()
+    assert claimed is not None
+
+    till.ledger.outbox.confirm_batch(claimed.number)
+
+    since = made[0].occurred_at
+    assert before == OutboxState(0, None, 3, since)
+    assert till.ledger.outbox.state() == OutboxState(0, None, 1, made[2].occurred_at)
+
+
 def test_numbers_are_never_used_twice(
     till: "Till", open_till: "OpenTill", spend: Callable[[], str]
 ) -> None:

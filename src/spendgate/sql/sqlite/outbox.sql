@@ -42,6 +42,17 @@ FROM (
   SELECT recorded_at FROM outbox WHERE batch IN (SELECT number FROM batch WHERE is_delivered = 0)
 )
 
+-- name: undelivered_decisions
+SELECT COUNT(*), MIN(seq)
+FROM (
+  SELECT seq FROM decision_outbox WHERE batch IS NULL
+  UNION ALL
+  SELECT seq FROM decision_outbox WHERE batch IN (SELECT number FROM batch WHERE is_delivered = 0)
+)
+
+-- name: decision_by_seq
+SELECT record FROM decision_outbox WHERE seq = ?
+
 -- name: latest_events
 -- by the primary key, so that the length of the journal doesn't matter
 SELECT event_id, hold_id, kind, delta, reserved, facts, charge, recorded_at
