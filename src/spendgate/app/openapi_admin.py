@@ -181,6 +181,10 @@ def _recipe_paths() -> Json:
 
 def admin_schemas() -> Json:
     """Return the schemas that the paths name."""
+    return {**_budget_schemas(), **_request_schemas(), **_recipe_schemas()}
+
+
+def _budget_schemas() -> Json:
     fields = _budget_fields()
     shown: Json = {"type": "object", "required": ["id", "scope", "limit_usd", "window", "etag"]}
     return {
@@ -219,6 +223,11 @@ def admin_schemas() -> Json:
             {"id": _ID, "raises": _ID, "amount_usd": _MONEY, "limit_now_usd": _MONEY},
             ["id", "raises", "amount_usd", "limit_now_usd"],
         ),
+    }
+
+
+def _request_schemas() -> Json:
+    return {
         "Requests": _object(
             {"requests": {"type": "array", "items": _ref("RequestShown")}}, ["requests"]
         ),
@@ -236,6 +245,11 @@ def admin_schemas() -> Json:
             "additionalProperties": False,
         },
         "Decision": {**_object({"reason": _TEXT}, []), "additionalProperties": False},
+    }
+
+
+def _recipe_schemas() -> Json:
+    return {
         "Usage": _object(
             dict.fromkeys(("scopeType", "scopeKey", "limit", "spent", "remaining"), _TEXT)
             | {"exceeded": {"type": "boolean"}, "budgets": {"type": "array"}},
