@@ -1,4 +1,4 @@
-"""Whatever is sent to the administration, it answers as its OpenAPI document says."""
+"""Whatever is sent to calls, holds and the administration is answered as the document says."""
 
 import base64
 import hashlib
@@ -18,10 +18,12 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core import NotSet
 from tests.contract.running_app import App, running
+from tests.contract.test_bad_input import CHAT
 
 from spendgate.app.budget_routes import BudgetRoutes
 from spendgate.app.request_routes import RequestRoutes
 from spendgate.app.webhook_routes import WebhookKeys, WebhookRoutes
+from spendgate.domain.scope import Dimension
 
 ADMIN = "an administrator's token of the tests"
 HELICONE_SECRET, SECRET = "helicone's secret", "a secret of the meters"
@@ -58,7 +60,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory, simulator: str) -> Iterator
 @pytest.fixture(scope="module")
 def document(fuzzed: App) -> Any:
     found = schemathesis.openapi.from_url(f"{fuzzed.url}/openapi.json")
-    return found.include(path_regex="^/(api|webhook)").exclude(path="/api/chat")
+    return found.include(path_regex="^/(agent|api|v1|webhook)")
 
 
 def test_any_request_is_answered_as_the_document_says(document: Any) -> None:
@@ -81,7 +83,34 @@ def test_any_request_is_answered_as_the_document_says(document: Any) -> None:
 
         answers()
         asked.append(operation.label)
-    assert len(asked) >= 14
+    assert len(asked) >= 32
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat", "/api/holds"])
+def test_headers_that_fit_the_document_are_good_ones(fuzzed: App, document: Any, path: str) -> None:
+    operation = document[path]["POST"]
+    statuses: list[int] = []
+    sent: set[str] = set()
+
+    @settings(
+        max_examples=60,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType] - its metaclass is untyped
+    )
+    @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+    def answers(case: Any) -> None:
+        case.headers.pop("X-Spend-Token", None)  # nobody can check one here
+        response = httpx.post(fuzzed.url + path, json=CHAT, headers=dict(case.headers), timeout=30)
+        case.validate_response(response, checks=HELD_TO)
+        statuses.append(response.status_code)
+        sent.update(name.lower() for name in case.headers)
+
+    answers()
+    assert set(statuses) <= {200, 409}, statuses  # a key that came before is the same call
+    assert statuses.count(200) > 20
+    assert sent >= {"idempotency-key", *(f"x-spend-{one.value}" for one in Dimension)}
 
 
 def signed(body: bytes, name: str) -> dict[str, str]:

@@ -1,27 +1,28 @@
 """The OpenAPI document of the ASGI host: what it adds to OpenAI's API."""
 
+from collections.abc import Mapping
 from importlib.metadata import version
 
 from spendgate.app.openapi_admin import admin_paths, admin_schemas
+from spendgate.app.openapi_callers import (
+    ADMIN,
+    METRICS,
+    OPEN,
+    SECURITY_SCHEMES,
+    TOKEN_HOLDERS,
+    Security,
+    caller_parameters,
+)
+from spendgate.app.openapi_calls import BODY_REFUSALS, call_paths, refused
 from spendgate.app.openapi_holds import HOLD_SCHEMAS, hold_paths
 from spendgate.app.openapi_webhooks import WEBHOOK_SCHEMAS, webhook_paths
 from spendgate.domain.scope import Dimension
 
 _ANY = {"type": "object", "additionalProperties": True}
-_REFUSALS = {
-    "400": "The request is wrong, or its cost can't be bounded; `error.param` names the field.",
-    "401": "A spend token is missing, forged, expired or for another gate.",
-    "402": "A budget is exhausted (`budget_exhausted`); `budget` names it and its figures.",
-    "403": "The scope, the model or an unfunded call is forbidden.",
-    "409": "An idempotency key was used before.",
-    "429": "Calls in flight hold what is left (`budget_held`), or the model server is busy.",
-    "503": "The ledger can't be reached, so nothing was sent.",
-}
 
 
 def openapi_document() -> dict[str, object]:
     """Return the document; OpenAPI 3.1."""
-    call = _call("Answer", "OpenAI's body; ours is in `custom_inputs`.")
     return {
         "openapi": "3.1.0",
         "info": {
@@ -30,32 +31,26 @@ def openapi_document() -> dict[str, object]:
             "description": "An OpenAI-compatible API that holds a call's money before the call.",
         },
         "paths": {
-            "/v1/chat/completions": {"post": {**call, "summary": "Chat"}},
-            "/v1/responses": {"post": {**call, "summary": "Responses"}},
-            "/v1/embeddings": {"post": {**call, "summary": "Embeddings"}},
+            **call_paths(),
             "/v1/models": {"get": _look("Models that clients may name", _object("List"))},
             "/v1/models/{model}": {
                 "parameters": [
                     {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
                 ],
-                "get": _look("One model", _object("Model")),
+                "get": _look(
+                    "One model",
+                    _object("Model"),
+                    {"404": _response("There is no such model, or it has no price.", "Error")},
+                ),
             },
-            "/agent/chat": {"post": _recipe_call()},
-            "/api/chat": {"post": _recipe_call()},
-            **hold_paths(_REFUSALS),
+            **hold_paths(),
             "/api/tokens/narrow": {"post": _narrow()},
             "/api/dashboard/spend": {
-                "get": _look(
-                    "Where the fullest budgets stand", _object("Rows"), *("400", "401", "403")
-                )
+                "get": _figures("Where the fullest budgets stand", "Rows"),
             },
             "/api/dashboard/latest": {
                 "parameters": [{"name": "by", "in": "query", "schema": {"type": "string"}}],
-                "get": _look(
-                    "Spend over time, and the last refusals",
-                    _object("Document"),
-                    *("400", "401", "403"),
-                ),
+                "get": _figures("Spend over time, and the last refusals", "Document"),
             },
             **admin_paths(),
             **webhook_paths(),
@@ -66,7 +61,6 @@ def openapi_document() -> dict[str, object]:
             "/openapi.json": {"get": _look("This document", _object("Document"))},
         },
         "components": _components(),
-        "security": [{}, {"bearer": []}],
     }
 
 
@@ -91,49 +85,21 @@ def _components() -> dict[str, object]:
             "Wish": _wish(),
             "NarrowedToken": _narrowed_token(),
         },
-        "securitySchemes": {
-            "bearer": {"type": "http", "scheme": "bearer"},
-            "admin": {
-                "type": "http",
-                "scheme": "bearer",
-                "description": "SPENDGATE_ADMIN_TOKEN",
-            },
-        },
+        "parameters": caller_parameters(),
+        "securitySchemes": SECURITY_SCHEMES,
     }
-
-
-def _call(answer: str, description: str) -> dict[str, object]:
-    return {
-        "description": description,
-        "requestBody": {"required": True, "content": _json("Request")},
-        "responses": {
-            "200": {
-                "description": "The model's answer with `spend`; events where `stream` is true.",
-                "content": {**_json(answer), "text/event-stream": {}},
-            },
-            **{status: _response(text, "Error") for status, text in _REFUSALS.items()},
-            "default": _response("The model server failed; `error.code` says how.", "Error"),
-        },
-    }
-
-
-def _recipe_call() -> dict[str, object]:
-    call = _call("Answer", "The recipes' form (prompt, scopeType, scopeKey, modelId) or OpenAI's.")
-    refused = {
-        "400": _response("`bad_request` with `details`.", "RecipeError"),
-        "402": _response("`budget_exceeded` with `message`.", "RecipeError"),
-        "default": _response("An error's code, and `message`.", "RecipeError"),
-    }
-    answered = {"200": _response("The model's answer with `spend`.", "Answer")}
-    return {**call, "summary": "Chat in the recipes' form", "responses": {**answered, **refused}}
 
 
 def _narrow() -> dict[str, object]:
-    refused = {status: _response(_REFUSALS[status], "Error") for status in ("400", "401", "403")}
     return {
         "summary": "A narrower spend token, on the word of the bearer's own",
+        "security": TOKEN_HOLDERS,
         "requestBody": {"content": _json("Wish")},
-        "responses": {"200": _response("The token, once.", "NarrowedToken"), **refused},
+        "responses": {
+            "200": _response("The token, once.", "NarrowedToken"),
+            **refused(("400", "401", "403", *BODY_REFUSALS)),
+            "503": _response("The ledger can't be asked whether it was revoked.", "Error"),
+        },
     }
 
 
@@ -161,6 +127,7 @@ def _ready() -> dict[str, object]:
     away = _response("The ledger doesn't answer: calls would be refused.", "Readiness")
     return {
         "summary": "Whether calls may be sent to this process",
+        "security": OPEN,
         "responses": {"200": _object("Readiness"), "503": away},
     }
 
@@ -182,13 +149,33 @@ def _metrics() -> dict[str, object]:
     page = {"description": "The page.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     return {
         "summary": "Prometheus metrics; SPENDGATE_METRICS_TOKEN as bearer where that is set",
+        "security": METRICS,
         "responses": {"200": page, "401": _response("The bearer is missing or wrong.", "Error")},
     }
 
 
-def _look(summary: str, answer: dict[str, object], *refused: str) -> dict[str, object]:
-    refusals = {one: _response(_REFUSALS[one], "Error") for one in refused}
-    return {"summary": summary, "responses": {"200": answer, **refusals}}
+def _figures(summary: str, answer: str) -> dict[str, object]:
+    told = {
+        "400": "A query parameter is wrong or unknown.",
+        "401": "The administrator's token is missing or wrong.",
+        "403": "No administrator's token is configured.",
+        "503": "The ledger can't be reached.",
+    }
+    responses = {status: _response(text, "Error") for status, text in told.items()}
+    return _look(summary, _object(answer), responses, ADMIN)
+
+
+def _look(
+    summary: str,
+    answer: dict[str, object],
+    refusals: Mapping[str, object] | None = None,
+    security: Security = OPEN,
+) -> dict[str, object]:
+    return {
+        "summary": summary,
+        "security": security,
+        "responses": {"200": answer, **(refusals or {})},
+    }
 
 
 def _object(name: str) -> dict[str, object]:

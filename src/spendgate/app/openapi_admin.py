@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+from spendgate.app.admin_endpoint import ACTOR_CHARACTERS_MAX
 from spendgate.app.budget_routes import BUDGETS, EXPLAIN, MODELS, PARAMETERS, SPEND, USAGE
+from spendgate.app.openapi_callers import ADMIN, ADMIN_OR_TOKEN_HOLDERS, IDEMPOTENCY_KEY
 from spendgate.app.request_routes import LIST_PARAMETERS, REQUESTS
 from spendgate.domain.scope import Dimension
 
@@ -50,7 +52,13 @@ def _budget_paths() -> Json:
         BUDGETS: {
             "get": _operation("All budgets", "Budgets"),
             "post": _operation(
-                "Add a budget", "Budget", "201", refused=("409",), body="BudgetRow", needs_body=True
+                "Add a budget",
+                "Budget",
+                "201",
+                refused=("409",),
+                body="BudgetRow",
+                needs_body=True,
+                parameters=[_ACTOR],
             ),
         },
         f"{BUDGETS}/{{budget_id}}": {
@@ -64,13 +72,13 @@ def _budget_paths() -> Json:
                 refused=("412", "428"),
                 body="BudgetChange",
                 needs_body=True,
-                parameters=[_IF_MATCH],
+                parameters=[_IF_MATCH, _ACTOR],
             ),
             "delete": _operation(
                 "Remove a budget (If-Match) and its raises",
                 "Removed",
                 refused=("404", "412", "428"),
-                parameters=[_IF_MATCH],
+                parameters=[_IF_MATCH, _ACTOR],
             ),
         },
         f"{BUDGETS}/{{budget_id}}/state": {
@@ -88,14 +96,14 @@ def _budget_paths() -> Json:
                 refused=("404", "409"),
                 body="RaiseRow",
                 needs_body=True,
-                parameters=[_header("Idempotency-Key")],
+                parameters=[_IDEMPOTENCY_KEY, _ACTOR],
             ),
         },
     }
 
 
 def _request_paths() -> Json:
-    either: Json = {"security": [{"admin": []}, {"bearer": []}]}
+    either: Json = {"security": ADMIN_OR_TOKEN_HOLDERS}
     listed = _operation(
         "What was asked for, and what became of it; a spend token sees its own",
         "Requests",
@@ -109,7 +117,7 @@ def _request_paths() -> Json:
         refused=("404", "409", "429"),
         body="RequestRow",
         needs_body=True,
-        parameters=[_header("Idempotency-Key")],
+        parameters=[_IDEMPOTENCY_KEY, _ACTOR],
     )
     return {
         REQUESTS: {"get": {**listed, **either}, "post": {**asked, **either}},
@@ -165,6 +173,7 @@ def _recipe_paths() -> Json:
                 "201",
                 body="Profile",
                 needs_body=True,
+                parameters=[_ACTOR],
             ),
         },
     }
@@ -172,6 +181,10 @@ def _recipe_paths() -> Json:
 
 def admin_schemas() -> Json:
     """Return the schemas that the paths name."""
+    return {**_budget_schemas(), **_request_schemas(), **_recipe_schemas()}
+
+
+def _budget_schemas() -> Json:
     fields = _budget_fields()
     shown: Json = {"type": "object", "required": ["id", "scope", "limit_usd", "window", "etag"]}
     return {
@@ -210,6 +223,11 @@ def admin_schemas() -> Json:
             {"id": _ID, "raises": _ID, "amount_usd": _MONEY, "limit_now_usd": _MONEY},
             ["id", "raises", "amount_usd", "limit_now_usd"],
         ),
+    }
+
+
+def _request_schemas() -> Json:
+    return {
         "Requests": _object(
             {"requests": {"type": "array", "items": _ref("RequestShown")}}, ["requests"]
         ),
@@ -227,6 +245,11 @@ def admin_schemas() -> Json:
             "additionalProperties": False,
         },
         "Decision": {**_object({"reason": _TEXT}, []), "additionalProperties": False},
+    }
+
+
+def _recipe_schemas() -> Json:
+    return {
         "Usage": _object(
             dict.fromkeys(("scopeType", "scopeKey", "limit", "spent", "remaining"), _TEXT)
             | {"exceeded": {"type": "boolean"}, "budgets": {"type": "array"}},
@@ -275,7 +298,9 @@ def _budget_fields() -> Json:
 
 
 def _decision(summary: str) -> Json:
-    operation = _operation(summary, "RequestShown", refused=("404", "409"), body="Decision")
+    operation = _operation(
+        summary, "RequestShown", refused=("404", "409"), body="Decision", parameters=[_ACTOR]
+    )
     return {"parameters": [_path("request_id")], "post": operation}
 
 
@@ -293,8 +318,8 @@ def _operation(
     told |= {one: _response(_REFUSALS[one], "Error") for one in sorted(refusals)}
     operation: Json = {
         "summary": summary,
-        "security": [{"admin": []}],
-        "parameters": [*(parameters or []), _header("X-Actor")],
+        "security": ADMIN,
+        "parameters": parameters or [],
         "responses": told,
     }
     if body is not None:
@@ -310,8 +335,8 @@ def _queries(names: tuple[str, ...]) -> list[Json]:
     return [{"name": name, "in": "query", "schema": _TEXT} for name in names]
 
 
-def _header(name: str) -> Json:
-    return {"name": name, "in": "header", "schema": {"type": "string", "maxLength": 100}}
+def _header(name: str, description: str, schema: Json = _TEXT) -> Json:
+    return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
 def _path(name: str) -> Json:
@@ -330,4 +355,10 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_IF_MATCH = _header("If-Match")
+_IF_MATCH = _header("If-Match", "The ETag that was read, so that nobody's change is overwritten.")
+_IDEMPOTENCY_KEY = _header(IDEMPOTENCY_KEY, "Names what is asked: again, it is the same one.")
+_ACTOR = _header(
+    "X-Actor",
+    "Who acts, as the holder of the administrator's token says.",
+    {"type": "string", "maxLength": ACTOR_CHARACTERS_MAX},
+)

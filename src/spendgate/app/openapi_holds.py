@@ -1,8 +1,8 @@
 """The part of the OpenAPI document about holds that callers reserve and settle themselves."""
 
-from collections.abc import Mapping
-
 from spendgate.app.hold_form import PATH
+from spendgate.app.openapi_callers import CALLERS, IDEMPOTENCY_KEY, PAYERS, parameters_of
+from spendgate.app.openapi_calls import BODY_REFUSALS, IN_BAND, refused
 from spendgate.domain.hold import HoldState
 from spendgate.gateway.operation import Operation
 
@@ -27,6 +27,12 @@ HOLD_SCHEMAS: dict[str, object] = {
             "spend": _SPEND,
         },
     },
+    "HoldOrNot": {
+        "anyOf": [
+            {"$ref": "#/components/schemas/Hold"},
+            {"$ref": "#/components/schemas/Error"},
+        ]
+    },
     "EndedHold": {
         "type": "object",
         "required": ["hold_id", "state", "changed", "spend"],
@@ -45,19 +51,23 @@ HOLD_SCHEMAS: dict[str, object] = {
 }
 
 
-def hold_paths(refusals: Mapping[str, str]) -> dict[str, object]:
-    """Return the paths; `refusals` describes the errors by their statuses."""
-    asked = ("400", "401", "402", "403", "409", "429", "503")
+def hold_paths() -> dict[str, object]:
+    """Return the paths."""
+    asked = ("400", "401", "402", "403", *BODY_REFUSALS, "409", "429", "503")
     return {
         PATH: {
             "post": {
                 "summary": "Hold the money of a call that the caller makes itself",
                 "description": "OpenAI's body with `custom_inputs`. Send `body` to the model, then "
                 "settle. Cooperative: that it is sent as granted isn't enforced.",
+                "security": CALLERS,
+                "parameters": parameters_of(IDEMPOTENCY_KEY, *PAYERS),
                 "requestBody": {"required": True, "content": _json("Request")},
                 "responses": {
-                    "200": _response("The hold, and the call as granted.", "Hold"),
-                    **{status: _response(refusals[status], "Error") for status in asked},
+                    "200": _response(
+                        f"The hold and the call as granted, or {IN_BAND}.", "HoldOrNot"
+                    ),
+                    **refused(sorted(asked)),
                 },
             }
         },
@@ -66,30 +76,28 @@ def hold_paths(refusals: Mapping[str, str]) -> dict[str, object]:
             "The model's whole answer, or `usage` alone as its server reported it. Of an answer "
             "without usage, or `{}`, the whole hold is charged; another body without `usage` is "
             "400. A repeat changes nothing; after the expiry it corrects.",
-            refusals,
         ),
         f"{PATH}/{{hold_id}}/{Operation.VOID}": _end(
             "Release a hold whose call certainly wasn't made",
             "A hold that has ended stays as it is.",
-            refusals,
         ),
     }
 
 
-def _end(summary: str, description: str, refusals: Mapping[str, str]) -> dict[str, object]:
-    refused = {status: _response(refusals[status], "Error") for status in ("400", "401", "403")}
+def _end(summary: str, description: str) -> dict[str, object]:
     return {
         "parameters": [{"name": "hold_id", "in": "path", "required": True, "schema": _TEXT}],
         "post": {
             "summary": summary,
             "description": description,
+            "security": CALLERS,
+            "parameters": parameters_of(*PAYERS),
             "requestBody": {"required": True, "content": _json("Report")},
             "responses": {
                 "200": _response("How the hold has ended.", "EndedHold"),
-                **refused,
+                **refused(("400", "401", "403", *BODY_REFUSALS, "503")),
                 "404": _response("The caller has no such hold.", "Error"),
                 "409": _response("The hold was voided before (`hold_voided`).", "Error"),
-                "503": _response(refusals["503"], "Error"),
             },
         },
     }

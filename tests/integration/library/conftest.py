@@ -23,6 +23,7 @@ defaults: {held_wait_seconds: 0}
 budgets:
   - {id: agents, scope: {agent: "*"}, limit_usd: 1, window: day, alerts: [0.1, 0.5], fit: false}
   - {id: tiny, scope: {agent: tiny}, limit_usd: 0.002, window: day, fit: false}
+  - {id: looping, scope: {agent: looping}, limit_usd: 0.02, window: day, fit: false}
   - id: careful
     scope: {agent: careful}
     limit_usd: 1
