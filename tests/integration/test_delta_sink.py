@@ -341,7 +341,7 @@ def test_a_flush_delivers_everything_and_says_how_much(tmp_path: Path) -> None:
     assert flush_outbox(outbox, DeltaSink(tmp_path), LEDGER, limit=3) == FlushReport()
 
 
-def test_a_flusher_that_dies_before_it_confirms_delivers_once(tmp_path: Path) -> None:
+def test_scenario_35_a_flusher_that_dies_before_it_confirms_delivers_once(tmp_path: Path) -> None:
     outbox = MemoryOutbox([batch(1, events=3)])
     outbox.loses_confirmation = True
     with pytest.raises(KeyboardInterrupt):

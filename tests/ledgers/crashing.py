@@ -1,7 +1,9 @@
 """Stores whose process can die at a commit, and nothing else about them is changed.
 
 A store passes two points in every transaction: `before commit`, where a death must leave nothing,
-and `after commit`, where the work is done but nobody hears of it.
+and `after commit`, where the work is done but nobody hears of it. A Postgres ledger may try a verb
+in a transaction that turns out empty and do the work in a second one: there only a transaction that
+changes rows passes them.
 """
 
 import threading
@@ -21,6 +23,11 @@ BEFORE_COMMIT = "before commit"
 AFTER_COMMIT = "after commit"
 BEFORE_APPEND = "before append"
 AFTER_APPEND = "after append"
+
+_BEGIN, _COMMIT = "BEGIN", "COMMIT"
+_CHANGED = """
+SELECT COALESCE(SUM(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_xact_user_tables
+"""
 
 Passing = Callable[[str], None]
 """Told of each point that is passed; raises where the process is to die."""
@@ -102,23 +109,46 @@ class CrashingPostgresStore(PostgresStore):
 class _CrashingSession(PostgresSession):
     passing: Passing
     _begun = ""
+    _changed_before = 0
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
-        if sql.startswith("BEGIN"):
-            self._begun = sql
-        is_commit = sql == "COMMIT" and self._begun == "BEGIN"
-        if is_commit:
+        works = sql == _COMMIT and self._begun == _BEGIN and self._changes_rows()
+        if works:
             self.passing(BEFORE_COMMIT)
         answer = super().execute(sql, parameters)
-        if is_commit:
+        if works:
             self.passing(AFTER_COMMIT)
+        if sql.startswith(_BEGIN):
+            self._begin(sql)
         return answer
 
     def round_trip(self, *commands: Command) -> Any:
-        is_commit = commands[-1][0] == "COMMIT"
-        if is_commit:
+        """Go in several trips where the one would hide what a transaction does before its end."""
+        answers: list[Any] = []
+        rest = list(commands)
+        if rest[0][0] == _BEGIN:
+            answers += super().round_trip(rest.pop(0))
+            self._begin(_BEGIN)
+        at = next((n for n, (sql, _) in enumerate(rest) if sql == _COMMIT), None)
+        if at is None:
+            return answers + super().round_trip(*rest)
+        if at:
+            answers += super().round_trip(*rest[:at])
+        works = self._changes_rows()
+        if works:
             self.passing(BEFORE_COMMIT)
-        answer = super().round_trip(*commands)
-        if is_commit:
+        answers += super().round_trip(*rest[at:])  # with what waits for the disk after a commit
+        if works:
             self.passing(AFTER_COMMIT)
-        return answer
+        return answers
+
+    def _begin(self, sql: str) -> None:
+        self._begun, self._changed_before = sql, self._changed()
+
+    def _changes_rows(self) -> bool:
+        return self._changed() > self._changed_before
+
+    def _changed(self) -> int:
+        """Count changed rows: of this transaction, and of those that the server still sums up."""
+        (((changed,),),) = super().round_trip((_CHANGED, ()))
+        return changed

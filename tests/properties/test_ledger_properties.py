@@ -10,9 +10,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.ledgers.broken import BROKEN, SOUND, Parts
 from tests.ledgers.broken_adjustments import BROKEN_ADJUSTMENTS
 from tests.ledgers.broken_collections import BROKEN_COLLECTIONS
-from tests.ledgers.crashing import CrashingPostgresStore, CrashingSqliteStore, Passing
+from tests.ledgers.crashing import AFTER_COMMIT, CrashingPostgresStore, CrashingSqliteStore, Passing
 from tests.properties.adjusting_machine import AdjustingMachine
 from tests.properties.collecting_machine import CollectingMachine
+from tests.properties.ledger_machine import LedgerMachine
 
 from spendgate.adapters.delta_sink import DeltaSink
 from spendgate.adapters.memory_ledger import MemoryLedger
@@ -139,6 +140,31 @@ def test_the_same_lives_on_a_server(postgres: "PostgresServer", overrun: int) ->
         overrun_max = overrun
 
     run_state_machine_as_test(Machine, settings=settings(LIVES, max_examples=12))
+
+
+@pytest.mark.parametrize("store", [*STORES, PostgresLife])
+def test_a_late_settlement_nobody_heard_of_is_not_made_again(
+    request: pytest.FixtureRequest, store: Any
+) -> None:
+    if store is PostgresLife:
+        one = request.getfixturevalue("postgres")
+        store = type("Life", (store,), {"server": one, "url": one.new_database()})
+    life = type("Machine", (LedgerMachine,), {"life": store})()
+    life.be_born()
+    reserve = {"again": None, "body": "a", "user": "ann", "session": None, "death": None}
+    life.reserve(**reserve, amount=10, ttl=1)
+    life.step_the_clock(86_400)
+    life.sweep(death=None)
+    life.reserve(**reserve, amount=10, ttl=1)
+
+    life.settle(which=1, share=50, extra=0, death=AFTER_COMMIT)
+    sprung = life.trap.sprung
+    life.settle(which=1, share=50, extra=0, death=None)
+
+    assert sprung == AFTER_COMMIT
+    life.balances_are_the_model_s()
+    life.the_journal_adds_up()
+    life.teardown()
 
 
 def test_real_delta_tables_hold_what_the_ledger_holds() -> None:

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -20,15 +21,8 @@ _STORES = ("memory", "sqlite", "postgres")
 
 
 def main() -> int:
-    """Answer 0 if every seed's money was right, 1 at the first that was wrong."""
-    parser = argparse.ArgumentParser(prog="seeds", description=__doc__)
-    parser.add_argument("--seed", type=int, help="replay this one seed and print its fingerprint")
-    parser.add_argument("--seeds", type=int, default=10_000, help="how many to run")
-    parser.add_argument("--start", type=int, default=0, help="the first one")
-    parser.add_argument("--store", choices=_STORES, default="memory")
-    parser.add_argument("--broken", action="store_true", help="count what broken ledgers cost")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    asked = parser.parse_args()
+    """Answer 0 if every seed's money was right, 1 at the first that was wrong, 2 if misasked."""
+    asked = _asked()
     logging.disable(logging.CRITICAL)  # what the gate warns of is what is being simulated
     console = Console()
     seeds = range(asked.start, asked.start + asked.seeds)
@@ -56,6 +50,34 @@ def main() -> int:
     for name, count in sorted(total.items()):
         console.print(f"  {name:<20} {count:>12,}", highlight=False)
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")  # without the usage: one line, for `make`
+
+
+def _asked() -> argparse.Namespace:
+    parser = _Parser(prog="seeds", description=__doc__)
+    parser.add_argument("--seed", type=_number, help="replay this one and print its fingerprint")
+    parser.add_argument("--seeds", type=_count, default=10_000, help="how many to run")
+    parser.add_argument("--start", type=_number, default=0, help="the first one")
+    parser.add_argument("--store", choices=_STORES, default="memory")
+    parser.add_argument("--broken", action="store_true", help="count what broken ledgers cost")
+    parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1)
+    return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return int(text)
 
 
 def _runs(

@@ -67,6 +67,24 @@ def test_a_seed_is_the_same_life_in_another_process() -> None:
     assert f"seed 7: {here.steps} steps, fingerprint {here.digest}" in said
 
 
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--seeds=0", "--seeds: '0' is not a number of at least 1"),
+        ("--seeds=abc", "--seeds: 'abc' is not a number of at least 1"),
+        ("--start=-1", "--start: '-1' is not a number of at least 0"),
+        ("--seed=x", "--seed: 'x' is not a number of at least 0"),
+    ],
+)
+def test_what_is_no_number_of_seeds_is_told_in_one_line(flag: str, said: str) -> None:
+    command = [sys.executable, "-m", "tests.simulation.seeds", flag]
+
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == f"seeds: argument {said}\n"
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_ledger_is_caught_and_its_seed_replays(name: str) -> None:
     failures = ((seed, _failure(seed, name)) for seed in range(SEEDS_TO_CATCH))

@@ -20,7 +20,7 @@ DAY = ("day", "ann", "2026-03-14")
 
 
 @pytest.mark.parametrize("end", ["settle", "void", "expire"])
-def test_ending_a_hold_twice_moves_once(till: "Till", end: str) -> None:
+def test_scenario_26_ending_a_hold_twice_moves_once(till: "Till", end: str) -> None:
     till.budget("day", "user:ann", 100)
     till.reserve("h#1", 60)
     ends = {
@@ -161,7 +161,7 @@ def test_sweep_goes_in_steps_of_its_limit_oldest_first(till: "Till") -> None:
     assert till.ledger.sweep(at, limit=2) == 1
 
 
-def test_an_overrun_is_booked_flagged_and_blocks(till: "Till") -> None:
+def test_scenario_27_an_overrun_is_booked_flagged_and_blocks(till: "Till") -> None:
     till.budget("day", "user:ann", 100)
     till.reserve("h#1", 60)
 

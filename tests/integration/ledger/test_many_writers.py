@@ -73,7 +73,7 @@ def test_eight_processes_that_open_a_new_ledger_make_one(
     assert names == {open_till().ledger.ledger_id}
 
 
-def test_parallel_first_requests_of_a_session_make_one_balance_and_keep_its_limit(
+def test_scenario_17_parallel_first_requests_of_a_session_make_one_balance_and_keep_its_limit(
     till: "Till", start_helper: "StartHelper"
 ) -> None:
     till.budget("each-session", "session:*", 100)
@@ -89,7 +89,7 @@ def test_parallel_first_requests_of_a_session_make_one_balance_and_keep_its_limi
     till.assert_sound()
 
 
-def test_of_a_thousand_parallel_reserves_exactly_those_that_fit_are_granted(
+def test_scenario_18_of_a_thousand_parallel_reserves_exactly_those_that_fit_are_granted(
     till: "Till", start_helper: "StartHelper"
 ) -> None:
     till.budget("day", "user:ann", 72)
@@ -215,7 +215,7 @@ def test_a_forked_child_keeps_its_writes_when_the_parent_closes(
     open_till().assert_sound()
 
 
-def test_forks_in_the_middle_of_traffic_lose_nothing(
+def test_scenario_42_forks_in_the_middle_of_traffic_lose_nothing(
     till: "Till", start_helper: "StartHelper"
 ) -> None:
     till.budget("day", "user:ann", 10_000)

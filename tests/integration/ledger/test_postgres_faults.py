@@ -180,7 +180,7 @@ def reserve_forever(pipe: Connection, till: "Till", name: str, request: ReserveR
     pipe.send("done")
 
 
-def test_a_server_that_stops_at_once_has_every_hold_and_gets_every_end_again(
+def test_scenario_14_a_server_that_stops_at_once_has_every_hold_and_gets_every_end_again(
     till: "Till", postgres: "PostgresServer", start_helper: "StartHelper"
 ) -> None:
     till.budget("day", "user:ann", 10**9)

@@ -148,7 +148,7 @@ def test_a_repeat_is_answered_even_if_the_policy_changed_meanwhile(till: "Till")
 
 
 @pytest.mark.parametrize("short", SIX)
-def test_one_short_budget_of_six_refuses_and_nothing_moves_anywhere(
+def test_scenario_20_one_short_budget_of_six_refuses_and_nothing_moves_anywhere(
     till: "Till", short: str
 ) -> None:
     for name, value in SIX.items():
@@ -200,7 +200,7 @@ def test_a_refusal_leaves_no_row_for_an_unseen_wildcard_value(till: "Till") -> N
     assert till.standing() == {}
 
 
-def test_the_last_cent_can_be_spent_and_no_more(till: "Till") -> None:
+def test_scenario_19_the_last_cent_can_be_spent_and_no_more(till: "Till") -> None:
     till.budget("day", "user:ann", 100)
     till.reserve("h#1", 99)
     till.settle("h#1", 99)
@@ -266,7 +266,7 @@ def test_a_hold_settled_after_midnight_is_spent_on_the_day_it_was_reserved(till:
     assert batch.events[0].recorded_at == after
 
 
-def test_a_lowered_limit_honours_holds_and_admits_nothing(till: "Till") -> None:
+def test_scenario_21_a_lowered_limit_honours_holds_and_admits_nothing(till: "Till") -> None:
     till.budget("day", "user:ann", 100)
     till.reserve("h#1", 60)
     till.budget("day", "user:ann", 50)

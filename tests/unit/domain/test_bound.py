@@ -112,7 +112,7 @@ def test_no_tools_bring_no_preamble() -> None:
     assert input_tokens_max(body, tool_preamble_tokens=346) < 346
 
 
-def test_text_that_grows_when_normalised_is_bounded_by_its_longest_form() -> None:
+def test_scenario_33_text_that_grows_when_normalised_is_bounded_by_its_longest_form() -> None:
     # 1,500 bytes that a tokenizer with NFKC turns into 7,500 tokens.
     assert input_tokens_max(chat("\ufdfa" * 500)) >= 16_500
 

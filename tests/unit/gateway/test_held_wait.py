@@ -35,7 +35,7 @@ def test_a_waiting_call_is_admitted_when_another_settles(
     assert (opened.spent_nano, opened.held_nano) == (2 * 135_000, 0)
 
 
-def test_a_raised_limit_admits_a_call_that_waits(
+def test_scenario_22_a_raised_limit_admits_a_call_that_waits(
     gate: Callable[..., Any], budget: Callable[..., Any], answer: Any
 ) -> None:
     opened = gate(budget(limit_usd="0.003", fit=False), held_wait_seconds=60.0)

@@ -43,7 +43,7 @@ def test_the_key_may_come_as_a_header(gate: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     "fields", [{"max_tokens": 99}, {"temperature": 0}, {"own": {**KEY, "model": "small"}}]
 )
-def test_the_same_key_for_another_body_is_a_conflict(
+def test_scenario_34_the_same_key_for_another_body_is_a_conflict(
     gate: Callable[..., Any], fields: dict[str, Any]
 ) -> None:
     opened = gate()
@@ -72,7 +72,7 @@ def test_an_answer_no_longer_kept_is_answered_with_its_spend(gate: Callable[...,
 
 
 @pytest.mark.parametrize("outcome", [UpstreamNotSent("ConnectError"), UpstreamAnswer(429, None)])
-def test_an_attempt_that_was_voided_may_be_made_again_on_its_own_hold(
+def test_scenario_30_an_attempt_that_was_voided_may_be_made_again_on_its_own_hold(
     gate: Callable[..., Any], outcome: Any
 ) -> None:
     opened = gate()

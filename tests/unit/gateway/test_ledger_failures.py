@@ -85,7 +85,7 @@ def test_a_budget_that_looks_at_other_windows_too_is_read_after_a_settlement(
         ("expire", UpstreamLost("ReadTimeout"), EventKind.EXPIRED),
     ],
 )
-def test_what_couldnt_be_ended_is_ended_late_and_once(
+def test_scenario_13_what_couldnt_be_ended_is_ended_late_and_once(
     gate: Callable[..., Any], verb: str, outcome: Any, kind: EventKind, error: Exception
 ) -> None:
     opened = gate()

@@ -127,7 +127,7 @@ def test_an_answer_lost_after_the_request_was_written_is_charged_in_full(
         {"prompt_tokens": 2**53, "completion_tokens": 2**53},
     ],
 )
-def test_an_unknown_usage_is_charged_in_full_and_never_free(
+def test_scenario_28_an_unknown_usage_is_charged_in_full_and_never_free(
     gate: Callable[..., Any], answer: Any, usage: object
 ) -> None:
     opened = gate()
@@ -154,7 +154,7 @@ def test_an_answer_that_is_no_json_is_charged_in_full(gate: Callable[..., Any]) 
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, GeneratorExit, RuntimeError])
-def test_a_call_cut_off_inside_is_charged_in_full_and_the_cut_goes_on(
+def test_scenario_29_a_call_cut_off_inside_is_charged_in_full_and_the_cut_goes_on(
     gate: Callable[..., Any], end: type[BaseException]
 ) -> None:
     opened = gate()
@@ -169,7 +169,7 @@ def test_a_call_cut_off_inside_is_charged_in_full_and_the_cut_goes_on(
     assert event.reserved_nano > 0
 
 
-def test_more_than_was_held_is_booked_as_it_is_and_reported(
+def test_scenario_32_more_than_was_held_is_booked_as_it_is_and_reported(
     gate: Callable[..., Any], answer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     opened = gate()
@@ -199,7 +199,7 @@ def test_each_call_is_sent_once_and_pays_with_its_own_hold(gate: Callable[..., A
     assert [event.hold_id for event in opened.events] == sent
 
 
-def test_a_call_is_priced_at_the_moment_of_its_reservation(
+def test_scenario_41_a_call_is_priced_at_the_moment_of_its_reservation(
     gate: Callable[..., Any], clock: Any, answer: Any
 ) -> None:
     opened = gate()

@@ -303,7 +303,9 @@ def test_a_pause_of_somebody_else_is_no_matter(gate: Callable[..., Any]) -> None
 
 
 @pytest.mark.parametrize("host", Host)
-def test_an_unreachable_ledger_fails_closed(gate: Callable[..., Any], host: Host) -> None:
+def test_scenario_11_an_unreachable_ledger_fails_closed(
+    gate: Callable[..., Any], host: Host
+) -> None:
     opened = gate()
     opened.failing.break_down("reserve")
 
