@@ -15,7 +15,7 @@ from spendgate.domain.window import parse_window, window_at
 from spendgate.jobs.round_log import read_log, write_log
 from spendgate.transforms.budget_frame import state_basis
 from tests.spark.aggregate_home import NOW, USERS, Home
-from tests.spark.test_aggregate_rounds import DyingSpace
+from tests.spark.test_aggregate_rounds import dying_space
 
 pytestmark = pytest.mark.spark
 
@@ -86,9 +86,7 @@ def test_runs_one_after_another_make_the_state_that_one_run_makes(home: Home) ->
     # A run for an earlier time is killed before it comes to the state; a raise is killed with it.
     home.charge("bob", 30)
     raised = replace(POLICY, raises=(Raise("r", "life", 10**9, "launch", NOW + 9 * MINUTE),))
-    space = DyingSpace(
-        home.settings.delta_folder.absolute(), writes_left=([None] * WRITES_OF_A_ROUND,)
-    )
+    space = dying_space(home, WRITES_OF_A_ROUND)
     with pytest.raises(RuntimeError, match="killed"):
         home.aggregate(raised, balances, NOW + MINUTE, space=space)
     home.aggregate(raised, balances, NOW + 3 * MINUTE)
