@@ -55,8 +55,8 @@ def test_a_rung_is_reached_exactly_where_its_threshold_is_crossed(
 
     reached = {
         one.threshold_ppm
-        for one in rungs(budget, limit_nano)
-        if one.kind is AlertKind.THRESHOLD and spent_nano >= one.at_nano
+        for one in rungs(budget)
+        if one.kind is AlertKind.THRESHOLD and spent_nano >= one.at_nano(limit_nano, limit_nano)
     }
 
     assert reached == set(crossed(0, spent_nano, limit_nano, thresholds_ppm))

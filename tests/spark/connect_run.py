@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -27,7 +27,7 @@ from spendgate.gateway.ports import EventBatch
 from spendgate.jobs import aggregate as aggregate_job
 from spendgate.jobs import chargeback, drain, maintain, reconcile
 from spendgate.jobs.aggregate import aggregate
-from spendgate.jobs.alerts import alert
+from spendgate.jobs.alerts import add_alerts, alert
 from spendgate.jobs.job_run import JobRun, Report
 from spendgate.jobs.spark_session import delta_settings
 from spendgate.jobs.spark_sink import SparkSink
@@ -56,12 +56,14 @@ def main(folder: Path) -> None:
     facts = CallFacts(1, AT, {"user": "u"}, "m", "m", "s", "global", "v1", "allow", ("life",))
     event = SpendEvent("r#1:1", "r#1", EventKind.SETTLED, AT, facts, Charge(), 6, 6)
     DeltaSink(folder / "delta").append("l", EventBatch(1, (event,), ()))
-    policy = Policy((Budget("life", Scope(), 10**9, parse_window("lifetime")),))
+    policy = Policy((Budget("life", Scope(), 4, parse_window("lifetime")),))
+    raised = replace(policy, raises=(Raise("r", "life", 1, "once", AT - timedelta(hours=1)),))
 
     space = TableSpace(folder / "delta")
     once_a_worker_starts(
-        lambda: aggregate(spark, space, policy, [], AT, folder / "checkpoint"),
+        lambda: aggregate(spark, space, raised, [], AT, folder / "checkpoint"),
     )
+    add_alerts(spark, space, raised, [], AT)
 
     settings = Settings(home=folder)
     ledger = open_ledger(settings)
@@ -72,6 +74,8 @@ def main(folder: Path) -> None:
 
     spark.stop()
     rows = query_rows(folder / "delta", "SELECT scope_value, spent_usd FROM budget_state")
+    told = query_rows(folder / "delta", "SELECT kind FROM budget_alerts WHERE threshold = 1")
+    (folder / "told.json").write_text(json.dumps(sorted(str(row["kind"]) for row in told)))
     (folder / "synced.json").write_text(json.dumps(synced))
     (folder / "state.json").write_text(json.dumps(rows))
 

@@ -7,6 +7,7 @@ import pytest
 from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
+from spendgate.domain.budget import Policy, Raise
 from spendgate.domain.table import MONEY_SUM, TEXT_ARRAY
 from spendgate.jobs.literal_frame import literal_frame
 from spendgate.transforms.budget_frame import BUDGETS_SCHEMA, OPEN_WINDOWS_SCHEMA, budget_rows
@@ -15,6 +16,9 @@ from tests.spark.aggregate_home import NOW, POLICY
 pytestmark = pytest.mark.spark
 
 OPEN = [("users", "ann", NOW, NOW + timedelta(days=1), Decimal("0.5")), ("life", "*", *[None] * 3)]
+FORMER = Policy(
+    POLICY.budgets, (Raise("r", "life", 5, "over", NOW), Raise("q", "users", 5, "x", NOW))
+)
 LISTS = f"a string, `window` {TEXT_ARRAY}, c {MONEY_SUM}"
 
 
@@ -22,6 +26,7 @@ LISTS = f"a string, `window` {TEXT_ARRAY}, c {MONEY_SUM}"
     ("rows", "schema"),
     [
         (budget_rows(POLICY, NOW), BUDGETS_SCHEMA),
+        (budget_rows(FORMER, NOW), BUDGETS_SCHEMA),
         (OPEN, OPEN_WINDOWS_SCHEMA),
         ([], OPEN_WINDOWS_SCHEMA),
         ([("b", ["x, y", "z"], Decimal(2)), ("c", [], None)], LISTS),

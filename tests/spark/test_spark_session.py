@@ -109,6 +109,8 @@ def test_the_jobs_run_on_spark_connect_too(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr[-3000:]
     state = json.loads((tmp_path / "state.json").read_text())
     assert state == [{"scope_value": "*", "spent_usd": "0.000000006"}]
+    crossed = json.loads((tmp_path / "told.json").read_text())
+    assert crossed == ["hard_stop", "overrun", "threshold"]
     first, second = json.loads((tmp_path / "synced.json").read_text())
     assert [one["row"] for one in first["changes"]] == ["budget life"]
     assert (second["changes"], second["kept"], second["price_rows_to_table"]) == ([], 1, 0)

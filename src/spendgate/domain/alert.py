@@ -38,11 +38,26 @@ class AlertKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A level of spend, or of forecast spend, at which a budget alerts; nano-USD."""
+    """A level of spend, or of forecast spend, at which a budget alerts."""
 
     kind: AlertKind
     threshold_ppm: int
-    at_nano: int
+
+    def at_nano(self, limit_nano: int, hard_nano: int) -> int:
+        """Return the least spend that reaches it; where there is no limit, any spend does.
+
+        Args:
+            limit_nano: the window's limit, with raises and what is carried.
+            hard_nano: its hard cap; for an overrun, the highest that it had.
+        """
+        match self.kind:
+            case AlertKind.HARD_STOP:
+                at_nano = hard_nano
+            case AlertKind.OVERRUN | AlertKind.FORECAST:
+                at_nano = hard_nano + 1
+            case _:
+                at_nano = -(-limit_nano * self.threshold_ppm // PPM)
+        return max(at_nano, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,24 +123,20 @@ def crossed(
     )
 
 
-def rungs(budget: Budget, limit_nano: int) -> tuple[Rung, ...]:
-    """List the levels at which a budget alerts under a limit, lowest first.
+def rungs(budget: Budget) -> tuple[Rung, ...]:
+    """List the levels at which a budget alerts.
 
     A shadow budget stops nobody, so it has its thresholds and its forecast only.
     """
-    hard_nano = budget.hard_of(limit_nano)
-    found = [
-        Rung(AlertKind.THRESHOLD, one, _reached_at(limit_nano, one)) for one in budget.alerts_ppm
-    ]
-    found.append(Rung(AlertKind.FORECAST, budget.hard_cap_ppm, max(hard_nano, 0) + 1))
+    found = [Rung(AlertKind.THRESHOLD, one) for one in budget.alerts_ppm]
+    found.append(Rung(AlertKind.FORECAST, budget.hard_cap_ppm))
     if budget.mode is Mode.ENFORCE:
-        soft_nano = _reached_at(limit_nano, budget.soft_cap_ppm)
         found += [
-            Rung(AlertKind.SOFT_CAP, budget.soft_cap_ppm, soft_nano),
-            Rung(AlertKind.HARD_STOP, budget.hard_cap_ppm, max(hard_nano, 1)),
-            Rung(AlertKind.OVERRUN, budget.hard_cap_ppm, max(hard_nano, 0) + 1),
+            Rung(AlertKind.SOFT_CAP, budget.soft_cap_ppm),
+            Rung(AlertKind.HARD_STOP, budget.hard_cap_ppm),
+            Rung(AlertKind.OVERRUN, budget.hard_cap_ppm),
         ]
-    return tuple(sorted(found, key=lambda one: one.at_nano))
+    return tuple(found)
 
 
 def period_start(window: WindowSpec, start: datetime | None, at: datetime) -> datetime | None:
@@ -143,8 +154,3 @@ def period_start(window: WindowSpec, start: datetime | None, at: datetime) -> da
 def period_of(start: datetime | None) -> str:
     """Return the period of an `AlertKey`."""
     return LIFETIME if start is None else str(int(start.timestamp()))
-
-
-def _reached_at(limit_nano: int, threshold_ppm: int) -> int:
-    """Return the least spend that reaches a fraction of a limit; of no limit, any spend does."""
-    return max(-(-limit_nano * threshold_ppm // PPM), 1)

@@ -17,6 +17,8 @@ MONEY_SUM = "decimal(28,9)"
 RATIO = "decimal(9,6)"
 TEXT_MAP = "map<string,string>"
 TEXT_ARRAY = "array<string>"
+TIME_ARRAY = f"array<{TIMESTAMP}>"
+MONEY_ARRAY = f"array<{MONEY_SUM}>"
 
 
 @dataclass(frozen=True, slots=True)

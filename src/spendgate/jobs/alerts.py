@@ -90,7 +90,7 @@ def add_alerts(
     space.create(spark, BUDGET_ALERTS)
     found = [_frame(spark, policy, others)]
     budgets = literal_frame(spark, budget_rows(policy, as_of), BUDGETS_SCHEMA)
-    levels = literal_frame(spark, rung_rows(policy, as_of), RUNGS_SCHEMA)
+    levels = literal_frame(spark, rung_rows(policy), RUNGS_SCHEMA)
     if space.exists(spark, BUDGET_STATE):
         state = space.read(spark, BUDGET_STATE)
         found.append(spend_crossings(state, budgets, levels, as_of))

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from spendgate.adapters.event_rows import arrow_type
 
-_COLUMN = re.compile(r"`?(\w+)`? (\w+(?:\([\d,]+\)|<\w+>)?)")
+_COLUMN = re.compile(r"`?(\w+)`? (\w+(?:\([\d,]+\)|<\w+(?:\([\d,]+\))?>)?)")
 """A name and a type; neither NOT NULL nor a comment."""
 
 

@@ -6,7 +6,6 @@ is `domain.alert.AlertKey.alert_id` as columns, which a test compares.
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
@@ -17,13 +16,11 @@ from spendgate.domain.alert import (
     PENDING,
     UNROUTED,
     AlertKind,
-    Rung,
     rungs,
 )
 from spendgate.domain.budget import PPM, Policy
 from spendgate.domain.budget_tables import BUDGET_ALERTS
 from spendgate.domain.decision import RefusalCode
-from spendgate.domain.money import to_decimal
 from spendgate.domain.table import (
     DOUBLE,
     INT,
@@ -36,6 +33,7 @@ from spendgate.domain.table import (
 )
 from spendgate.transforms.calendar_window import window_bounds
 from spendgate.transforms.schemas import conformed
+from spendgate.transforms.window_limit import highest_limit, last_limit, part_of
 from spendgate.transforms.window_spend import scope_value
 
 LOOKBACK = timedelta(days=7)
@@ -47,26 +45,25 @@ AGREED_MIN, AGREED_MAX = 0.98, 1.02
 """An hour's charges, as a fraction of the bill, between which they agree with it."""
 _RATIO_MAX = 999.0
 _DAY_SECONDS = 86_400
-RUNGS_SCHEMA = (
-    f"budget_id {STRING}, kind {STRING}, threshold_ppm {INT}, at_usd {MONEY_SUM}, "
-    f"routes {TEXT_ARRAY}"
-)
+_WHOLE = "decimal(9,0)"
+"""An amount times parts per million of this width keeps all its digits."""
+RUNGS_SCHEMA = f"budget_id {STRING}, kind {STRING}, threshold_ppm {INT}, routes {TEXT_ARRAY}"
 
-RungRow = tuple[str, str, int, Decimal, list[str]]
+RungRow = tuple[str, str, int, list[str]]
 
 
-def rung_rows(policy: Policy, as_of: datetime) -> list[RungRow]:
-    """Return a row of `RUNGS_SCHEMA` per level of each budget, limits with the raises then."""
+def rung_rows(policy: Policy) -> list[RungRow]:
+    """Return a row of `RUNGS_SCHEMA` per level of each budget."""
     return [
-        _rung_row(budget.budget_id, one, budget.routes or policy.defaults.routes)
+        (
+            budget.budget_id,
+            one.kind.value,
+            one.threshold_ppm,
+            list(budget.routes or policy.defaults.routes),
+        )
         for budget in policy.budgets
-        for one in rungs(budget, policy.limit(budget, as_of))
+        for one in rungs(budget)
     ]
-
-
-def _rung_row(budget_id: str, rung: Rung, routes: Sequence[str]) -> RungRow:
-    at_usd = to_decimal(rung.at_nano)
-    return budget_id, rung.kind.value, rung.threshold_ppm, at_usd, list(routes)
 
 
 def spend_crossings(
@@ -75,18 +72,26 @@ def spend_crossings(
     """Return the rows of `budget_alerts` that the state of budgets makes, known ones too.
 
     Args:
-        state: rows of `budget_state`.
+        state: rows of `budget_state`; each is compared with its own limit.
         budgets: rows of `BUDGETS_SCHEMA`.
         levels: rows of `RUNGS_SCHEMA`.
         as_of: the time of the run; windows that ended long before are left out.
     """
     now, earliest = (F.lit(at).cast(TIMESTAMP) for at in (as_of, as_of - LOOKBACK))
     recent = state.where(F.col("window_end").isNull() | (F.col("window_end") > earliest))
-    facts = budgets.select("budget_id", "rolling_seconds")
+    facts = budgets.select(
+        "budget_id",
+        "rolling_seconds",
+        "carry_max_usd",
+        "hard_cap",
+        "former_until",
+        "former_usd",
+        F.col("limit_usd").alias("bare_usd"),
+    )
     reached = (
         recent.join(F.broadcast(levels), "budget_id")
-        .where(_level(now) >= F.col("at_usd"))
         .join(F.broadcast(facts), "budget_id")
+        .where(_is_reached(now))
     )
     return _alerts(reached.withColumn("window_start", _start_of_stretch(now)), now)
 
@@ -192,6 +197,29 @@ def each_once(crossings: Sequence[DataFrame]) -> DataFrame:
 
 
 _SCOPE_IDS = ("org_id", "team_id", "agent_id", "user_id", "session_id", "task_id")
+
+
+def _is_reached(now: Column) -> Column:
+    """Whether a window's level is at least `Rung.at_nano` of its own limit and caps."""
+    level, kind = _level(now), F.col("kind")
+    held = F.coalesce("held_usd", F.lit(0).cast(MONEY_SUM))
+    hard = F.col("remaining_usd") + F.col("spent_usd") + held
+    bare = last_limit(F.col("bare_usd"))
+    bare_hard = part_of(bare, "hard_cap")
+    # While raises held that have expired in the window, its hard cap was higher by so much.
+    raised = part_of(highest_limit(F.col("bare_usd")), "hard_cap") - bare_hard
+    # What the next window takes of one that is over lowers its limit, and is no use of it.
+    has_left = (F.col("carry_max_usd") > 0) & (F.col("window_end") <= now)
+    limit = F.when(has_left, F.greatest("limit_usd", bare)).otherwise(F.col("limit_usd"))
+    stop = F.when(has_left, F.greatest(hard, bare_hard)).otherwise(hard)
+    share = limit * F.col("threshold_ppm").cast(_WHOLE)
+    is_over = (
+        F.when(kind == AlertKind.HARD_STOP.value, level >= stop)
+        .when(kind == AlertKind.OVERRUN.value, level > hard + raised)
+        .when(kind == AlertKind.FORECAST.value, level > hard)
+        .otherwise(level * F.lit(PPM).cast(_WHOLE) >= share)
+    )
+    return (level > 0) & is_over
 
 
 def _level(now: Column) -> Column:

@@ -5,16 +5,24 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from spendgate.domain.budget import PPM, BalanceRow, Budget, Policy
+from spendgate.domain.budget import BalanceRow, Budget, Policy, Raise
 from spendgate.domain.money import to_decimal
-from spendgate.domain.table import BIGINT, MONEY_SUM, RATIO, STRING, TIMESTAMP
+from spendgate.domain.table import (
+    BIGINT,
+    MONEY_ARRAY,
+    MONEY_SUM,
+    RATIO,
+    STRING,
+    TIME_ARRAY,
+    TIMESTAMP,
+)
 from spendgate.domain.window import Window, WindowKind, window_at
 
 BUDGETS_SCHEMA = (
     f"budget_id {STRING}, scope {STRING}, tz {STRING}, `window` {STRING}, "
     f"kind_of_window {STRING}, rolling_seconds {BIGINT}, limit_usd {MONEY_SUM}, "
-    f"soft_usd {MONEY_SUM}, hard_usd {MONEY_SUM}, own_usd {MONEY_SUM}, "
-    f"carry_max_usd {MONEY_SUM}, soft_cap {RATIO}"
+    f"own_usd {MONEY_SUM}, carry_max_usd {MONEY_SUM}, soft_cap {RATIO}, hard_cap {RATIO}, "
+    f"former_until {TIME_ARRAY}, former_usd {MONEY_ARRAY}"
 )
 OPEN_WINDOWS_SCHEMA = (
     f"budget_id {STRING}, scope_value {STRING}, window_start {TIMESTAMP}, window_end {TIMESTAMP}, "
@@ -22,14 +30,22 @@ OPEN_WINDOWS_SCHEMA = (
 )
 
 BudgetRow = tuple[
-    str, str, str, str, str, int | None, Decimal, Decimal, Decimal, Decimal, Decimal, Decimal
-]
+    str, str, str, str, str, int | None, Decimal, Decimal, Decimal, Decimal, Decimal,
+    list[datetime], list[Decimal],
+]  # fmt: skip
 OpenWindowRow = tuple[str, str, datetime | None, datetime | None, Decimal | None]
 
 
 def budget_rows(policy: Policy, as_of: datetime) -> list[BudgetRow]:
-    """Return a row of `BUDGETS_SCHEMA` per budget, limits with the raises of that time."""
-    return [_budget_row(budget, policy.limit(budget, as_of)) for budget in policy.budgets]
+    """Return a row of `BUDGETS_SCHEMA` per budget: the limit of that time, and former ones."""
+    expired: dict[str, list[Raise]] = {}
+    for one in policy.raises:
+        if one.expires_at is not None and one.expires_at <= as_of:
+            expired.setdefault(one.budget_id, []).append(one)
+    return [
+        _budget_row(budget, policy.limit(budget, as_of), expired.get(budget.budget_id, ()), as_of)
+        for budget in policy.budgets
+    ]
 
 
 def open_window_rows(
@@ -70,7 +86,9 @@ def state_basis(policy: Policy, as_of: datetime, *, is_ledger_known: bool) -> st
         (_is_over(one, as_of), None if one.scope.wildcards else one.scope.value_text)
         for one in policy.budgets
     ]
-    basis = repr((budget_rows(policy, as_of), scopes, is_ledger_known))
+    # Former limits are of windows that are over.
+    rows = [row[:-2] for row in budget_rows(policy, as_of)]
+    basis = repr((rows, scopes, is_ledger_known))
     return hashlib.sha256(basis.encode()).hexdigest()
 
 
@@ -78,7 +96,10 @@ def _is_over(budget: Budget, as_of: datetime) -> bool:
     return budget.expires_at is not None and budget.expires_at <= as_of
 
 
-def _budget_row(budget: Budget, limit_nano: int) -> BudgetRow:
+def _budget_row(
+    budget: Budget, limit_nano: int, expired: Iterable[Raise], as_of: datetime
+) -> BudgetRow:
+    formers = _former_limits(budget, limit_nano, expired, as_of)
     return (
         budget.budget_id,
         budget.scope.kind,
@@ -87,12 +108,35 @@ def _budget_row(budget: Budget, limit_nano: int) -> BudgetRow:
         budget.window.kind.value,
         budget.window.rolling_seconds,
         to_decimal(limit_nano),
-        to_decimal(limit_nano * budget.soft_cap_ppm // PPM),
-        to_decimal(limit_nano * budget.hard_cap_ppm // PPM),
         to_decimal(budget.own_nano),
         to_decimal(budget.rollover_max_nano),
         Decimal(budget.soft_cap_ppm).scaleb(-6),
+        Decimal(budget.hard_cap_ppm).scaleb(-6),
+        [until for until, _ in formers],
+        [to_decimal(former_nano) for _, former_nano in formers],
     )
+
+
+def _former_limits(
+    budget: Budget, limit_nano: int, expired: Iterable[Raise], as_of: datetime
+) -> list[tuple[datetime, int]]:
+    """Until when which limit held, oldest first, as far as some window can ask for it."""
+    by_end: dict[datetime, int] = {}
+    for one in expired:
+        assert one.expires_at is not None  # else it hasn't expired  # noqa: S101
+        by_end[one.expires_at] = by_end.get(one.expires_at, 0) + one.amount_nano
+    formers: list[tuple[datetime, int]] = []
+    for until in sorted(by_end, reverse=True):
+        limit_nano += by_end[until]
+        formers.append((until, limit_nano))
+    formers.reverse()
+    if budget.window.kind is WindowKind.LIFETIME:
+        # It is asked for the highest alone.
+        return [max(formers, key=lambda one: one[1])] if formers else []
+    if budget.window.rolling_seconds is not None:
+        start = as_of - timedelta(seconds=budget.window.rolling_seconds)
+        return [one for one in formers if one[0] > start]
+    return formers
 
 
 def _recent_windows(budget: Budget, as_of: datetime) -> list[Window]:

@@ -18,6 +18,7 @@ from spendgate.transforms.carried import with_carried
 from spendgate.transforms.pace import estimates, window_pace
 from spendgate.transforms.schemas import conformed
 from spendgate.transforms.time_range import HOUR_SECONDS
+from spendgate.transforms.window_limit import last_limit, part_of
 
 
 def budget_state(
@@ -46,6 +47,10 @@ def budget_state(
     now = F.lit(as_of).cast(TIMESTAMP)
     windows = _all_windows(sums, budgets, open_windows)
     state = windows.join(F.broadcast(budgets), ["budget_id", "scope", "window"])
+    limit = F.col("limit_usd")
+    state = state.withColumn("limit_usd", last_limit(limit)).withColumns(
+        {"soft_usd": part_of(limit, "soft_cap"), "hard_usd": part_of(limit, "hard_cap")}
+    )
     if is_carrying:
         state = with_carried(state)
     state = state.where("is_shown")

@@ -4,6 +4,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from spendgate.domain.table import MONEY_SUM
+from spendgate.transforms.window_limit import part_of
 
 _OF_A_VALUE = ("budget_id", "scope", "scope_value", "window")
 
@@ -12,8 +13,9 @@ def with_carried(windows: DataFrame) -> DataFrame:
     """Add what is carried from one window to the next to limit and caps.
 
     Args:
-        windows: windows with spent_usd and held_usd beside the columns of their budget. The windows
-            before and after one must be among them; where there is none, nothing was spent.
+        windows: windows with spent_usd and held_usd, their bare limit_usd, soft_usd and hard_usd,
+            beside the columns of their budget. The windows before and after one must be among them;
+            where there is none, nothing was spent.
     """
     used = windows.where(F.col("carry_max_usd") > 0).select(
         *_OF_A_VALUE,
@@ -35,7 +37,7 @@ def with_carried(windows: DataFrame) -> DataFrame:
     return carried.withColumns(
         {
             "limit_usd": limit.cast(MONEY_SUM),
-            "soft_usd": (limit * F.col("soft_cap")).cast(MONEY_SUM),
+            "soft_usd": part_of(limit, "soft_cap"),
             "hard_usd": (F.col("hard_usd") + F.col("carried_usd")).cast(MONEY_SUM),
         }
     )

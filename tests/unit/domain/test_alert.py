@@ -83,26 +83,31 @@ BUDGET = Budget(
 NOON = datetime(2026, 3, 10, 12, 30, 1, 5, UTC)
 
 
-def test_a_budget_has_a_rung_for_each_thing_that_is_told_lowest_first() -> None:
-    assert [(one.kind, one.threshold_ppm, one.at_nano) for one in rungs(BUDGET, 1_000)] == [
-        (AlertKind.THRESHOLD, 333_333, 334),
-        (AlertKind.THRESHOLD, 500_000, 500),
-        (AlertKind.SOFT_CAP, 800_000, 800),
-        (AlertKind.HARD_STOP, 900_000, 900),
-        (AlertKind.FORECAST, 900_000, 901),
-        (AlertKind.OVERRUN, 900_000, 901),
-    ]
+def test_a_budget_has_a_rung_for_each_thing_that_is_told() -> None:
+    # Fifty are carried in: they move the hard cap as they are, and not by its fraction.
+    found = {(one.kind, one.threshold_ppm, one.at_nano(1_050, 950)) for one in rungs(BUDGET)}
+
+    assert found == {
+        (AlertKind.THRESHOLD, 333_333, 350),
+        (AlertKind.THRESHOLD, 500_000, 525),
+        (AlertKind.SOFT_CAP, 800_000, 840),
+        (AlertKind.HARD_STOP, 900_000, 950),
+        (AlertKind.FORECAST, 900_000, 951),
+        (AlertKind.OVERRUN, 900_000, 951),
+    }
 
 
 def test_a_shadow_budget_stops_nobody_and_so_says_nothing_of_stops() -> None:
-    kinds = {one.kind for one in rungs(replace(BUDGET, mode=Mode.SHADOW), 1_000)}
+    kinds = {one.kind for one in rungs(replace(BUDGET, mode=Mode.SHADOW))}
 
     assert kinds == {AlertKind.THRESHOLD, AlertKind.FORECAST}
 
 
 @pytest.mark.parametrize("limit_nano", [0, -5])
 def test_a_limit_that_was_cut_to_nothing_alerts_from_the_first_spend_on(limit_nano: int) -> None:
-    assert {one.at_nano for one in rungs(BUDGET, limit_nano)} == {1}
+    hard_nano = BUDGET.hard_of(limit_nano)
+
+    assert {one.at_nano(limit_nano, hard_nano) for one in rungs(BUDGET)} == {1}
 
 
 def test_a_crossing_is_named_after_what_was_crossed_and_when() -> None:
