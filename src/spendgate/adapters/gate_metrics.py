@@ -87,11 +87,8 @@ class GateMetrics:
         self._tokens = Counter(
             "spendgate_tokens", "Reported tokens", ["model", "kind"], registry=registry
         )
-        self._unheld = Counter(
-            "spendgate_unheld_calls",
-            "Attempts that went out without a hold while the ledger was away (on_store_error)",
-            registry=registry,
-        )
+        unheld_text = "Attempts that went out without a hold while the ledger was away"
+        self._unheld = Counter("spendgate_unheld_calls", unheld_text, registry=registry)
         self._admission = Histogram(
             "spendgate_admission_seconds",
             "From a parsed body to its admission or refusal, waiting for held money included",

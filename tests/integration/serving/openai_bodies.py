@@ -106,6 +106,7 @@ CHECKED: dict[str, Any] = {
             *("audio", "chat_template", "enable_safety_filter", "extra_params", "moderation"),
             *("media_io_kwargs", "mm_processor_kwargs", "prediction", "web_search_options"),
             *("background", "context_management", "conversation", "previous_response_id"),
+            *("cachedContent", "cached_content"),
         ),
         flags.filter(lambda flag: not flag),
     ),
