@@ -166,7 +166,7 @@ def test_scenario_08_a_ledger_that_was_rebuilt_from_nothing_that_counts_may_serv
     run: Run, home: Path, policy: Path
 ) -> None:
     """All that the tables have is in windows that are over."""
-    at = utc_now() - timedelta(days=1)
+    at = utc_now() - timedelta(days=30)
     facts = CallFacts(1, at, {"org": "acme"}, "m", "m", "s", "global", "v1", "allow", ("org",))
     charge = Charge(TokenUsage(10, 5), 7)
     old = SpendEvent("r1#1:1", "r1#1", EventKind.SETTLED, at, facts, charge, 7, 7)

@@ -163,6 +163,18 @@ def test_a_head_in_pieces_and_calls_one_after_another_are_answered() -> None:
     assert answer.count(b"HTTP/1.1 200") == 4
 
 
+def test_a_connection_that_has_called_may_rest_for_longer_than_a_head_may_take() -> None:
+    last = CALL.replace(b"host: h", b"host: h\r\nconnection: close")
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(CALL)
+        await asyncio.sleep(0.6)
+        writer.write(last)
+        return await reader.read()
+
+    assert talk(client, head_seconds=0.3).count(b"HTTP/1.1 200") == 2
+
+
 def test_hosts_bound_heads_and_join_their_writes() -> None:
     plan = ServerPlan(
         "t", "json:loads", "/health", {}, workers=1, call_seconds=1, client_seconds=7.0
