@@ -43,6 +43,12 @@ HELD_TO = CHECKS.get_by_names(
         "response_schema_conformance",
     ]
 )
+SAME_EACH_RUN = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType] - its metaclass is untyped
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +75,7 @@ def test_any_request_is_answered_as_the_document_says(document: Any) -> None:
         operation = found.ok()
 
         # One wish after the other, and the same ones in each run.
-        @settings(
-            max_examples=12,
-            derandomize=True,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType] - its metaclass is untyped
-        )
+        @settings(SAME_EACH_RUN, max_examples=12)
         @given(case=st.one_of(*[operation.as_strategy(generation_mode=mode) for mode in MODES]))
         def answers(case: Any) -> None:
             response = case.call(headers={"Authorization": f"Bearer {ADMIN}"})
@@ -92,13 +92,7 @@ def test_headers_that_fit_the_document_are_good_ones(fuzzed: App, document: Any,
     statuses: list[int] = []
     sent: set[str] = set()
 
-    @settings(
-        max_examples=60,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType] - its metaclass is untyped
-    )
+    @settings(SAME_EACH_RUN, max_examples=60)
     @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
     def answers(case: Any) -> None:
         case.headers.pop("X-Spend-Token", None)  # nobody can check one here
@@ -141,13 +135,7 @@ def test_whatever_a_meter_signs_is_answered_as_the_document_says(
     numbers = itertools.count()
     statuses: list[int] = []
 
-    @settings(
-        max_examples=60,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType] - its metaclass is untyped
-    )
+    @settings(SAME_EACH_RUN, max_examples=60)
     @given(case=st.one_of(*[operation.as_strategy(generation_mode=mode) for mode in MODES]))
     def answers(case: Any) -> None:
         body = body_of(case)

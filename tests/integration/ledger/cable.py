@@ -3,9 +3,9 @@
 import contextlib
 import select
 import socket
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
+
+from tests.integration.ledger.loopback_server import LoopbackServer
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Cut:
     is_reachable_again: bool = True
 
 
-class Cable:
+class Cable(LoopbackServer):
     """A proxy on loopback in front of the server that can cut a commit's connection."""
 
     def __init__(self, target: str) -> None:
@@ -25,34 +25,17 @@ class Cable:
         self.is_stalled = False
         self.gives_up = False
         """Whether a connection whose commit has arrived breaks before the server answers."""
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._is_closed = False
-        self._threads: list[threading.Thread] = []
-        self._start(self._listen)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port = listener.getsockname()[1]
+        super().__init__(listener)
 
-    def close(self) -> None:
-        self._is_closed = True
-        for thread in self._threads:
-            thread.join()
-        self._listener.close()
-
-    def _start(self, work: Callable[..., None], *arguments: object) -> None:
-        self._threads.append(threading.Thread(target=work, args=arguments, daemon=True))
-        self._threads[-1].start()
-
-    def _listen(self) -> None:
-        while not self._is_closed:
-            if select.select([self._listener], [], [], 0.05)[0]:
-                self._start(self._carry, self._listener.accept()[0])
-
-    def _carry(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
         with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
             if self.cut is not None and not self.cut.is_reachable_again:
                 return
             server.connect(self._target)
             is_torn = False
-            while not self._is_closed and not (is_torn and self.gives_up):
+            while not self.is_closed and not (is_torn and self.gives_up):
                 for ready in select.select([client, server], [], [], 0.05)[0]:
                     data = ready.recv(65536)
                     if not data or (is_torn and ready is server):

@@ -8,16 +8,16 @@ import contextlib
 import select
 import socket
 import ssl
-import threading
-from collections.abc import Callable
 from pathlib import Path
+
+from tests.integration.ledger.loopback_server import LoopbackServer
 
 PORT = 5432
 _ASKS_FOR_TLS = bytes.fromhex("0000000804d2162f")
 """The eight bytes of an SSLRequest."""
 
 
-class TlsDoor:
+class TlsDoor(LoopbackServer):
     """Counts who came in how; whoever doesn't ask for TLS is handed on, as by a server."""
 
     def __init__(self, target: str, certificate: Path | None) -> None:
@@ -26,32 +26,15 @@ class TlsDoor:
         if certificate is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(certificate)
-        self.address, self._listener = _listen()
+        self.address, listener = _listen()
         self.encrypted: list[str] = []
         """The protocol of each connection that was encrypted."""
         self.declined = self.plain = 0
         self.heard_unencrypted = b""
         """What clients said after TLS was declined; they get no answer."""
-        self._is_closed = False
-        self._threads: list[threading.Thread] = []
-        self._start(self._open)
+        super().__init__(listener)
 
-    def close(self) -> None:
-        self._is_closed = True
-        for thread in self._threads:
-            thread.join()
-        self._listener.close()
-
-    def _start(self, work: Callable[..., None], *arguments: object) -> None:
-        self._threads.append(threading.Thread(target=work, args=arguments, daemon=True))
-        self._threads[-1].start()
-
-    def _open(self) -> None:
-        while not self._is_closed:
-            if select.select([self._listener], [], [], 0.05)[0]:
-                self._start(self._let_in, self._listener.accept()[0])
-
-    def _let_in(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
         with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
             server.connect(self._target)
             first = client.recv(len(_ASKS_FOR_TLS))
@@ -70,7 +53,7 @@ class TlsDoor:
                     self._carry(inside, server)
 
     def _carry(self, client: socket.socket, server: socket.socket) -> None:
-        while not self._is_closed:
+        while not self.is_closed:
             waits = isinstance(client, ssl.SSLSocket) and client.pending()
             ready = [client] if waits else select.select([client, server], [], [], 0.05)[0]
             for one in ready:
