@@ -11,6 +11,7 @@ import httpx
 import pytest
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field, SecretStr
+from tests.integration.library.chat_model import chat_model
 from tests.integration.library.conftest import SONNET, spent_usd
 
 from spendgate import BudgetExceededError, Budgets
@@ -22,14 +23,7 @@ Billed = Callable[[], Decimal]
 
 @pytest.fixture
 def model(simulator: str) -> ChatOpenAI:
-    return ChatOpenAI(
-        model=SONNET,
-        base_url=f"{simulator}/v1",
-        api_key=SecretStr("none"),
-        max_completion_tokens=300,
-        max_retries=0,
-        stream_usage=True,
-    )
+    return chat_model(simulator, 300)
 
 
 def test_an_invocation_costs_what_the_provider_bills(

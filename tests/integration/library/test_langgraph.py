@@ -13,8 +13,8 @@ from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import RetryPolicy
-from pydantic import SecretStr
-from tests.integration.library.conftest import SONNET, spent_usd
+from tests.integration.library.chat_model import chat_model
+from tests.integration.library.conftest import spent_usd
 
 from spendgate import BudgetExceededError, Budgets
 from spendgate.library.langchain import SpendHandler
@@ -28,15 +28,7 @@ USE_THE_TOOL = "use the tool"
 @pytest.fixture
 def model(simulator: str) -> ChatOpenAI:
     """Give a model of whose calls the budget `tiny` pays for one, and no second one."""
-    return ChatOpenAI(
-        model=SONNET,
-        base_url=f"{simulator}/v1",
-        api_key=SecretStr("none"),
-        max_completion_tokens=60,
-        max_retries=0,
-        stream_usage=True,
-        extra_body={"simulate": {"output_tokens": 60}},
-    )
+    return chat_model(simulator, 60, extra_body={"simulate": {"output_tokens": 60}})
 
 
 @pytest.fixture
