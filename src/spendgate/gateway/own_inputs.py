@@ -12,6 +12,7 @@ from spendgate.gateway.json_object import JsonObject, is_object, json_object
 
 TAGS_MAX = 16
 IDEMPOTENCY_KEY_CHARS_MAX = 255
+MODEL_CHARS_MAX = 256
 _TOKEN_CHARS_MAX = 8192
 _FIELDS = frozenset(
     {
@@ -85,6 +86,15 @@ def idempotency_key(own: JsonObject, headers: Mapping[str, str]) -> str | None:
         message = "the header Idempotency-Key and custom_inputs.idempotency_key differ; send one"
         raise InvalidRequestError(message, "custom_inputs.idempotency_key")
     return said or sent
+
+
+def model_name(place: str, value: object) -> str:
+    """Check the name of a model that stands at `place`."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise InvalidRequestError(f"{place} must be the name of a model", place)
+    if len(value) > MODEL_CHARS_MAX:
+        raise InvalidRequestError(f"{place} is longer than {MODEL_CHARS_MAX} characters", place)
+    return value
 
 
 def own_text(own: JsonObject, name: str, chars_max: int) -> str | None:

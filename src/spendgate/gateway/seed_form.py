@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from spendgate.domain.scope import Dimension
 from spendgate.errors import InvalidRequestError
 from spendgate.gateway.json_object import is_list, is_object, json_list, json_object
+from spendgate.gateway.own_inputs import model_name
 
 SEED_FIELDS = frozenset({"prompt", "scopeType", "scopeKey", "modelId"})
 
@@ -32,9 +33,7 @@ def from_seed_form(raw: Mapping[str, object]) -> dict[str, object]:
     inputs.update(_scope(raw))
     model = raw.get("modelId")
     if model is not None:
-        if not isinstance(model, str) or not model.strip() or not model.isprintable():
-            raise InvalidRequestError("modelId must be the name of a model", "modelId")
-        inputs["model"] = model
+        inputs["model"] = model_name("modelId", model)
     elif inputs.get("model") is None and body.get("model") is None:
         raise InvalidRequestError("modelId must name a model", "modelId")
     body["custom_inputs"] = inputs

@@ -16,6 +16,7 @@ from spendgate.gateway.own_inputs import (
     asserted_scopes,
     asserted_tags,
     idempotency_key,
+    model_name,
     own_inputs,
     spend_token,
 )
@@ -137,11 +138,7 @@ def _merged(raw: JsonObject, own: JsonObject) -> dict[str, object]:
 def _model(own: JsonObject, body: JsonObject) -> str:
     for place, value in (("custom_inputs.model", own.get("model")), ("model", body.get("model"))):
         if value is not None:
-            if not isinstance(value, str) or not value.strip() or not value.isprintable():
-                raise InvalidRequestError(f"{place} must be the name of a model", place)
-            if len(value) > 256:
-                raise InvalidRequestError(f"{place} is longer than 256 characters", place)
-            return value
+            return model_name(place, value)
     raise InvalidRequestError(
         "no model is named; put it into custom_inputs.model, or model on the ASGI host", "model"
     )

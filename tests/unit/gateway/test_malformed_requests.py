@@ -184,6 +184,7 @@ def test_an_image_is_accepted_under_a_cap_and_costs_it(gate: Callable[..., Any])
         ({"prompt": None, "scopeType": "agent", "scopeKey": "x"}, "prompt"),
         ({"modelId": 7, "scopeType": "agent", "scopeKey": "x"}, "modelId"),
         ({"modelId": " ", "scopeType": "agent", "scopeKey": "x"}, "modelId"),
+        ({"modelId": "m" * 257, "scopeType": "agent", "scopeKey": "x"}, "modelId"),
         ({"modelId": None, "scopeType": "agent", "scopeKey": "x"}, "modelId"),
     ],
 )
